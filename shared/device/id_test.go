@@ -108,6 +108,28 @@ func TestMicrosRoundHalfUp(t *testing.T) {
 	}
 }
 
+func TestMicrosAreSecondsInJSON(t *testing.T) {
+	for m, text := range map[device.Micros]string{0: "0", 1: "0.000001", 1_700_000_000_120_000: "1700000000.12", -1_500_000: "-1.5"} {
+		data, err := json.Marshal(m)
+		if err != nil || string(data) != text {
+			t.Errorf("Marshal(%d) = %s, %v; want %s", int64(m), data, err, text)
+		}
+		var back device.Micros
+		if err := json.Unmarshal(data, &back); err != nil || back != m {
+			t.Errorf("Unmarshal(%s) = %d, %v; want %d", data, int64(back), err, int64(m))
+		}
+	}
+	var m device.Micros
+	if err := json.Unmarshal([]byte("1.0000015"), &m); err != nil || m != 1_000_002 {
+		t.Errorf("half up: %d, %v", int64(m), err)
+	}
+	for _, text := range []string{`"1"`, "1e3", "99999999999999999999", "null"} {
+		if err := json.Unmarshal([]byte(text), &m); err == nil && text != "null" {
+			t.Errorf("%s was taken for a time", text)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{"sp_f2.w.r1.c1", "sp_g3", "sp_f-1.p0", "echo-dot_x.r1.c0", "sp_f0.", ""} {
 		f.Add(s)

@@ -1,6 +1,11 @@
 package device
 
-import "time"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
 
 // Measurements, as they are named on the bus, in storage and in the API.
 const (
@@ -58,3 +63,47 @@ func (m Micros) Time() time.Time { return time.UnixMicro(int64(m)).UTC() }
 
 // Add moves m by d, rounded down to microseconds.
 func (m Micros) Add(d time.Duration) Micros { return m + Micros(d.Microseconds()) }
+
+// MarshalJSON writes POSIX seconds with at most six decimals, the form of times
+// on the bus.
+func (m Micros) MarshalJSON() ([]byte, error) { return m.AppendSeconds(nil), nil }
+
+// UnmarshalJSON reads POSIX seconds as a plain decimal; digits beyond the sixth
+// decimal are rounded half up.
+func (m *Micros) UnmarshalJSON(text []byte) error {
+	negative := len(text) > 0 && text[0] == '-'
+	whole, fraction, _ := strings.Cut(strings.TrimPrefix(string(text), "-"), ".")
+	digits := (fraction + "0000000")[:7]
+	seconds, err := strconv.ParseUint(whole, 10, 64)
+	if err != nil || seconds > 1<<40 {
+		return fmt.Errorf("time %.40q: want POSIX seconds", text)
+	}
+	tenths, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil || strings.ContainsFunc(fraction, func(c rune) bool { return c < '0' || c > '9' }) {
+		return fmt.Errorf("time %.40q: want POSIX seconds", text)
+	}
+	n := int64(seconds)*10_000_000 + int64(tenths)
+	if negative {
+		n = -n
+	}
+	*m = Micros((n + 5) / 10)
+	if (n+5)%10 < 0 {
+		*m--
+	}
+	return nil
+}
+
+// AppendSeconds appends m to b as decimal POSIX seconds without trailing zeros.
+func (m Micros) AppendSeconds(b []byte) []byte {
+	if m < 0 {
+		b, m = append(b, '-'), -m
+	}
+	b = strconv.AppendInt(b, int64(m/1e6), 10)
+	fraction := int64(m % 1e6)
+	if fraction == 0 {
+		return b
+	}
+	text := strconv.AppendInt(nil, 1e6+fraction, 10) // 1 and six digits
+	text[0] = '.'
+	return append(b, strings.TrimRight(string(text), "0")...)
+}

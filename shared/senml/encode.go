@@ -36,7 +36,7 @@ func Append(dst []byte, records []Record) ([]byte, error) {
 		}
 		if i == 0 || r.Time != baseTime {
 			baseTime = r.Time
-			dst = append(appendSeconds(append(dst, `"bt":`...), r.Time), ',')
+			dst = append(r.Time.AppendSeconds(append(dst, `"bt":`...)), ',')
 		}
 		dst = append(append(append(dst, `"n":"`...), r.Name[cut:]...), '"')
 		if r.Unit != "" {
@@ -95,23 +95,6 @@ func appendString(dst []byte, s string) []byte {
 	text, err := json.Marshal(s) // of a string: never fails
 	if err != nil {
 		return append(dst, `""`...)
-	}
-	return append(dst, text...)
-}
-
-func appendSeconds(dst []byte, at device.Micros) []byte {
-	if at < 0 {
-		dst, at = append(dst, '-'), -at
-	}
-	dst = strconv.AppendInt(dst, int64(at/1e6), 10)
-	fraction := int64(at % 1e6)
-	if fraction == 0 {
-		return dst
-	}
-	text := strconv.AppendInt(nil, 1e6+fraction, 10) // 1 and six digits
-	text[0] = '.'
-	for text[len(text)-1] == '0' {
-		text = text[:len(text)-1]
 	}
 	return append(dst, text...)
 }
