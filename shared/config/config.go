@@ -70,7 +70,7 @@ func Load(filename string, into any) error {
 	if err != nil {
 		return fmt.Errorf("read configuration: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // nothing was written to it
+	defer f.Close()
 	return Decode(f, filename, into)
 }
 
@@ -164,7 +164,7 @@ func flatten(err error) []error {
 	if err == nil {
 		return nil
 	}
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the errors inside a wrapped one belong to it
+	joined, ok := err.(interface{ Unwrap() []error }) // not errors.As: what is inside a wrapped error belongs to it
 	if !ok {
 		return []error{err}
 	}

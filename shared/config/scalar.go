@@ -118,7 +118,10 @@ func (d *decoder) text(key string, n *yaml.Node, v reflect.Value) {
 	if !ok {
 		return
 	}
-	u, _ := v.Addr().Interface().(encoding.TextUnmarshaler) //nolint:errcheck // value has asked
+	u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr())
+	if !ok { // value has asked
+		return
+	}
 	if err := u.UnmarshalText([]byte(text)); err != nil {
 		d.add(key, n, "%w", err)
 	}

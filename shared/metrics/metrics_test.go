@@ -119,32 +119,29 @@ func TestNilRegistryAndItsMetricsDoNothing(t *testing.T) {
 	if err := r.WriteText(io.Discard); err != nil {
 		t.Error(err)
 	}
-	if got := get(t, r.Handler()).StatusCode; got != http.StatusNotFound {
+	if got := get(t, r.Handler()).Code; got != http.StatusNotFound {
 		t.Errorf("status %d, want 404", got)
 	}
 }
 
-func get(t *testing.T, h http.Handler) *http.Response {
+func get(t *testing.T, h http.Handler) *httptest.ResponseRecorder {
 	t.Helper()
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody))
-	return w.Result()
+	return w
 }
 
 func TestHandlerServesRuntimeProcessAndOurs(t *testing.T) {
 	r := metrics.New()
 	r.Counter("wattline_outbox_batches_total", "Batches kept.").Inc()
 	res := get(t, r.Handler())
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	body := res.Body.String()
 	for _, want := range []string{"go_goroutines ", "process_open_fds ", "# HELP wattline_outbox_batches_total Batches kept.\n"} {
-		if !strings.Contains(string(body), want) {
+		if !strings.Contains(body, want) {
 			t.Errorf("%q is missing", want)
 		}
 	}
-	if got := res.Header.Get("Content-Type"); !strings.HasPrefix(got, "text/plain; version=0.0.4") {
+	if got := res.Header().Get("Content-Type"); !strings.HasPrefix(got, "text/plain; version=0.0.4") {
 		t.Errorf("content type %q", got)
 	}
 }
