@@ -75,9 +75,11 @@ type Switched struct {
 // SwitchRequest is what the api asks of sp_command on its own paths; the same
 // component understands IoToad's payloads too.
 type SwitchRequest struct {
-	On     bool   `json:"on"`
-	Who    string `json:"who,omitempty"`
-	Reason string `json:"reason,omitempty"`
+	On bool `json:"on"`
+	// Select chooses the places where the topic's subpath is "select".
+	Select *Select `json:"select,omitempty"`
+	Who    string  `json:"who,omitempty"`
+	Reason string  `json:"reason,omitempty"`
 	// DeadlineSeconds is the time allowed, 0 for the component's default.
 	DeadlineSeconds float64 `json:"deadline_s,omitempty"`
 	DryRun          bool    `json:"dry_run,omitempty"`
@@ -87,4 +89,14 @@ type SwitchRequest struct {
 type SwitchAnswer struct {
 	ID      string   `json:"id"`
 	Results []Result `json:"results"`
+}
+
+// Select chooses places for a switch of many; what is set must all hold. Row
+// and Column mean workplaces.
+type Select struct {
+	IDs    []string `json:"ids,omitempty"`
+	Floor  *int     `json:"floor,omitempty"`
+	Row    *int     `json:"row,omitempty"`
+	Column *int     `json:"column,omitempty"`
+	Type   string   `json:"type,omitempty"`
 }

@@ -1,0 +1,178 @@
+package bus
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+)
+
+// maxAnswers bounds the answers to one request that wait to be looked at; an
+// answerer that sends more is cut off.
+const maxAnswers = 4096
+
+// NewID draws 128 random bits, as 32 hex digits: an id nobody can guess.
+func NewID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand, Go 1.24)
+	return hex.EncodeToString(b[:])
+}
+
+// Asker asks over the bus and hears the answers, on responses/<name>/<id>. It
+// has a link of its own. Safe for concurrent use.
+type Asker struct {
+	name string
+	link *Link
+
+	mu      sync.Mutex // protects waiting
+	waiting map[string]chan Envelope
+	strays  func() // counts answers that nobody waits for
+}
+
+// NewAsker allocates an asker; name is one or more topic levels that no other
+// asker has. stray, if not nil, is called for each answer that came too late or
+// to nobody.
+func NewAsker(name string, options Options, stray func(), log *slog.Logger) *Asker {
+	a := &Asker{name: name, waiting: make(map[string]chan Envelope), strays: stray}
+	up := options.Up
+	options.Up = func(ctx context.Context, s *Session) error {
+		if err := s.Subscribe(ctx, Responses(name), a.hear); err != nil {
+			return err
+		}
+		if up != nil {
+			return up(ctx, s)
+		}
+		return nil
+	}
+	a.link = NewLink(options, log)
+	return a
+}
+
+// Run keeps the connection until ctx ends.
+func (a *Asker) Run(ctx context.Context) error { return a.link.Run(ctx) }
+
+// Link is the asker's connection, for messages that want no answer.
+func (a *Asker) Link() *Link { return a.link }
+
+// hear hands an answer to whoever waits for it. An answer that does not decode
+// is handed on as an error, when the topic tells whose it is.
+func (a *Asker) hear(m Message) {
+	id := m.Topic[len(responsesPrefix)+len(a.name)+1:]
+	if cut := lastLevel(id); cut > 0 {
+		id = id[cut:]
+	}
+	answer, err := Decode(m.Payload)
+	if err != nil {
+		answer.Error = Text("the answer could not be read: " + err.Error())
+	}
+	a.mu.Lock()
+	waiting := a.waiting[id]
+	a.mu.Unlock()
+	select {
+	case waiting <- answer: // a nil channel is never ready
+	default:
+		if a.strays != nil {
+			a.strays()
+		}
+	}
+}
+
+func lastLevel(s string) int {
+	for i := len(s) - 1; i >= 0; i-- {
+		if s[i] == '/' {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// Ask sends the request and gives every answer to each, until each wants no
+// more, fails, or ctx ends. below is put between the asker's name and the id in
+// the response topic; it may be empty. The request's ID is set when empty.
+func (a *Asker) Ask(ctx context.Context, topic, below string, request Envelope, each func(Envelope) (more bool, err error)) error {
+	if err := CheckTopic(topic); err != nil {
+		return err
+	}
+	key := NewID()
+	if request.ID == "" {
+		request.ID = key
+	}
+	request.ResponseTopic = responsesPrefix + a.name + "/" + key
+	if below != "" {
+		request.ResponseTopic = responsesPrefix + a.name + "/" + below + "/" + key
+	}
+	answers := make(chan Envelope, maxAnswers)
+	a.mu.Lock()
+	a.waiting[key] = answers
+	a.mu.Unlock()
+	defer func() {
+		a.mu.Lock()
+		delete(a.waiting, key)
+		a.mu.Unlock()
+	}()
+	payload, err := request.Encode()
+	if err != nil {
+		return err
+	}
+	if err := a.link.Publish(ctx, Message{Topic: topic, Payload: payload}); err != nil {
+		return err
+	}
+	for {
+		select {
+		case answer := <-answers:
+			if more, err := each(answer); err != nil || !more {
+				return err
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the answer to %s: %w", topic, context.Cause(ctx))
+		}
+	}
+}
+
+// Once asks and gives the one answer, whole: the parts of a long one are
+// fetched one after the other and handed to part as they come. The envelope
+// returned is the last one; its Data has been handed over already when the
+// answer had parts.
+func (a *Asker) Once(ctx context.Context, topic string, data json.RawMessage, part func(json.RawMessage) error) (Envelope, error) {
+	var last Envelope
+	next := 0
+	err := a.Ask(ctx, topic, "", Envelope{Data: data}, func(answer Envelope) (bool, error) {
+		last = answer
+		if answer.Part == nil {
+			return false, nil
+		}
+		switch {
+		case *answer.Part < next:
+			return true, nil // delivered twice
+		case *answer.Part > next:
+			return false, errors.New("a part of the answer is missing")
+		}
+		next++
+		if len(answer.Data) > 0 {
+			if err := part(answer.Data); err != nil {
+				return false, err
+			}
+		}
+		if answer.Last || len(answer.Error) > 0 {
+			return false, nil
+		}
+		return true, a.more(ctx, answer, next)
+	})
+	return last, err
+}
+
+// more asks the answerer for part n.
+func (a *Asker) more(ctx context.Context, answer Envelope, n int) error {
+	if answer.ResponseTopic == "" {
+		return errors.New("the answer has more parts but says not where to ask for them")
+	}
+	payload, err := Envelope{ID: answer.ID, Part: &n}.Encode()
+	if err != nil {
+		return err
+	}
+	return a.link.Publish(ctx, Message{Topic: answer.ResponseTopic, Payload: payload})
+}

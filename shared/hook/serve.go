@@ -1,0 +1,249 @@
+package hook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/wattline/wattline/shared/bus"
+)
+
+// Limits of a component.
+const (
+	handlers    = 16               // requests handled at once
+	queued      = 256              // requests that wait
+	nextPart    = 30 * time.Second // how long the asker may take to ask for the next part
+	answerLimit = 1 << 20          // bytes of one part
+)
+
+// Family is the kind of requests that a component serves.
+type Family string
+
+// The families.
+const (
+	Queries  Family = "query"
+	Commands Family = "command"
+)
+
+// Component answers the requests of one family below its name.
+type Component struct {
+	Name   string
+	Family Family
+	// Timeout bounds one request.
+	Timeout time.Duration
+	// Handle answers one request. An error becomes the answer's error, word for
+	// word, unless the handler has answered already. Called concurrently.
+	Handle func(ctx context.Context, r Request, w *Answer) error
+	// Malformed counts requests that could not be read; may be nil.
+	Malformed func()
+}
+
+// Request is one query or command.
+type Request struct {
+	// Subpath is the topic below the component's name, Data the content.
+	Subpath   string
+	ID        string
+	Data      json.RawMessage
+	Subtopics []string
+	// Wanted tells whether anybody waits for the answer.
+	Wanted bool
+}
+
+// Serve connects and answers requests until ctx ends; requests under way then
+// are cut off, and their askers hear nothing.
+func (c Component) Serve(ctx context.Context, options bus.Options, log *slog.Logger) error {
+	s := &server{Component: c, log: log, work: make(chan bus.Message, queued), open: make(map[string]chan int), instance: Instance()}
+	own := "responses/" + c.Name + "/" + s.instance + "/parts/#"
+	options.Up = func(ctx context.Context, session *bus.Session) error { return session.Subscribe(ctx, own, s.next) }
+	s.link = NewListener(c.Name, options, log, s.take, string(c.Family)+"/"+c.Name, string(c.Family)+"/"+c.Name+"/#")
+	var workers sync.WaitGroup
+	for range handlers {
+		workers.Go(func() { s.workUntil(ctx) })
+	}
+	err := s.link.Run(ctx)
+	workers.Wait()
+	return err
+}
+
+type server struct {
+	Component
+	log      *slog.Logger
+	link     *bus.Link
+	work     chan bus.Message
+	instance string
+
+	mu   sync.Mutex // protects open
+	open map[string]chan int
+}
+
+// take hands a request to the workers; when all are busy and the queue is full
+// it is refused, so that the asker need not wait for nothing.
+func (s *server) take(m bus.Message) {
+	select {
+	case s.work <- m:
+	default:
+		if e, err := bus.Decode(m.Payload); err == nil && e.ResponseTopic != "" {
+			s.send(e.ResponseTopic, bus.Envelope{ID: e.ID, Error: bus.Text(s.Name + " is busy, try again")})
+		}
+	}
+}
+
+// next notes that an asker wants the next part of its answer.
+func (s *server) next(m bus.Message) {
+	e, err := bus.Decode(m.Payload)
+	if err != nil || e.Part == nil {
+		return
+	}
+	s.mu.Lock()
+	wanted := s.open[m.Topic]
+	s.mu.Unlock()
+	select {
+	case wanted <- *e.Part: // a nil channel is never ready
+	default:
+	}
+}
+
+func (s *server) workUntil(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case m := <-s.work:
+			s.handle(ctx, m)
+		}
+	}
+}
+
+func (s *server) handle(ctx context.Context, m bus.Message) {
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	e, err := bus.Decode(m.Payload)
+	answer := &Answer{server: s, id: e.ID, topic: e.ResponseTopic}
+	if answer.topic != "" && (bus.CheckTopic(answer.topic) != nil || !isResponse(answer.topic)) {
+		err = errors.Join(err, errors.New("the response topic is not below responses/"))
+		answer.topic = ""
+	}
+	if err != nil {
+		if s.Malformed != nil {
+			s.Malformed()
+		}
+		s.log.DebugContext(ctx, "malformed request", slog.String("topic", m.Topic), slog.Any("err", err))
+		answer.end(err)
+		return
+	}
+	r := Request{Subpath: bus.Subpath(m.Topic), ID: e.ID, Data: e.Data, Subtopics: e.Subtopics, Wanted: answer.topic != ""}
+	answer.end(s.guard(ctx, r, answer))
+}
+
+func isResponse(topic string) bool {
+	const prefix = "responses/"
+	return len(topic) > len(prefix) && topic[:len(prefix)] == prefix
+}
+
+// guard keeps a panic of one request from the others.
+func (s *server) guard(ctx context.Context, r Request, w *Answer) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.ErrorContext(ctx, "request panicked", slog.String("component", s.Name), slog.String("topic", r.Subpath),
+				slog.Any("err", p), slog.String("stack", string(debug.Stack())))
+			err = errors.New("internal error")
+		}
+	}()
+	return s.Handle(ctx, r, w)
+}
+
+func (s *server) send(topic string, e bus.Envelope) {
+	if topic == "" {
+		return
+	}
+	payload, err := e.Encode()
+	if err != nil {
+		payload, _ = bus.Envelope{ID: e.ID, Error: bus.Text("the answer could not be encoded")}.Encode() //nolint:errcheck // constants
+	}
+	if err := s.link.Send(bus.Message{Topic: topic, Payload: payload}); err != nil {
+		s.log.Debug("answer not sent", slog.String("topic", topic), slog.Any("err", err)) //nolint:sloglint // no request lives here any more
+	}
+}
+
+// Answer is how a handler answers: either once with Data and Error, or in parts.
+type Answer struct {
+	server   *server
+	id       string
+	topic    string
+	answered bool
+	part     int
+	held     json.RawMessage // the newest part, kept until it is known whether another follows
+}
+
+// Send answers in one piece, with data, error or both; either may be nil.
+func (a *Answer) Send(data, failure json.RawMessage) {
+	if a.answered {
+		return
+	}
+	a.answered = true
+	a.server.send(a.topic, bus.Envelope{ID: a.id, Data: data, Error: failure})
+}
+
+// Part adds a part to a long answer, a JSON array that the asker joins to those
+// before. It waits until the asker has asked for it, so that an answer of any
+// length takes bounded memory on the way; an asker that stops asking gives an
+// error. The answer ends when the handler returns.
+func (a *Answer) Part(ctx context.Context, data json.RawMessage) error {
+	if len(data) > answerLimit {
+		return fmt.Errorf("part of %d bytes, at most %d fit", len(data), answerLimit)
+	}
+	if a.held == nil {
+		a.held = data
+		return nil
+	}
+	if a.topic == "" {
+		return nil
+	}
+	where := fmt.Sprintf("responses/%s/%s/parts/%s", a.server.Name, a.server.instance, bus.NewID())
+	wanted := make(chan int, 1)
+	a.server.mu.Lock()
+	a.server.open[where] = wanted
+	a.server.mu.Unlock()
+	defer func() {
+		a.server.mu.Lock()
+		delete(a.server.open, where)
+		a.server.mu.Unlock()
+	}()
+	n := a.part
+	a.server.send(a.topic, bus.Envelope{ID: a.id, ResponseTopic: where, Part: &n, Data: a.held})
+	a.part++
+	a.held = data
+	patience := time.NewTimer(nextPart)
+	defer patience.Stop()
+	select {
+	case <-wanted:
+		return nil
+	case <-patience.C:
+		a.answered = true
+		return errors.New("the asker stopped asking")
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// end closes the answer with what is left, or with the error.
+func (a *Answer) end(err error) {
+	if a.answered {
+		return
+	}
+	a.answered = true
+	e := bus.Envelope{ID: a.id, Data: a.held}
+	if a.part > 0 {
+		n := a.part
+		e.Part, e.Last = &n, true
+	}
+	if err != nil {
+		e.Data, e.Error = nil, bus.Text(err.Error())
+	}
+	a.server.send(a.topic, e)
+}
