@@ -1,6 +1,7 @@
 package hs110
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ type Error struct {
 	Class   error  // one of the classes above
 	Err     error  // the cause, may be nil
 
-	reason string
+	reason string // [ReasonUnsupported] where ""
 }
 
 // Error says what was asked of whom, and why that came to nothing.
@@ -65,7 +66,7 @@ func (e *Error) Unwrap() []error { return []error{e.Class, e.Err} }
 
 // Reason is the class in one word that people and metrics can use: "offline",
 // "refused", "silent", "locked", "garbage", "unsupported" or "wrong plug".
-func (e *Error) Reason() string { return e.reason }
+func (e *Error) Reason() string { return cmp.Or(e.reason, ReasonUnsupported) }
 
 // DeviceError is an err_code other than 0 that a plug answered, for a whole
 // module or for one member of it.
@@ -109,6 +110,15 @@ func (c *Client) answerError(op string, err error) *Error {
 		e.reason = ReasonUnsupported
 	}
 	return e
+}
+
+// Identify is [Info.Identify] of an answer to this client, as an error that tells
+// the address and has the reason "wrong plug".
+func (c *Client) Identify(op string, i *Info, deviceID, mac string) error {
+	if err := i.differs(deviceID, mac); err != nil {
+		return &Error{Op: op, Address: c.address, Class: ErrIdentity, Err: err, reason: ReasonWrongPlug}
+	}
+	return nil
 }
 
 // transportError classifies a connection that did not bring an answer. ctx is

@@ -53,14 +53,21 @@ func (i *Info) Version() string {
 // are not compared; a plug that does not tell what is compared is another plug.
 // The error wraps [ErrIdentity].
 func (i *Info) Identify(deviceID, mac string) error {
+	if d := i.differs(deviceID, mac); d != nil {
+		return fmt.Errorf("%w: %w", ErrIdentity, d)
+	}
+	return nil
+}
+
+func (i *Info) differs(deviceID, mac string) error {
 	if deviceID != "" && !strings.EqualFold(deviceID, i.DeviceID) {
-		return fmt.Errorf("%w: deviceId %q, want %q", ErrIdentity, clip([]byte(i.DeviceID)), deviceID)
+		return fmt.Errorf("deviceId %q, want %q", clip([]byte(i.DeviceID)), deviceID)
 	}
 	if mac == "" {
 		return nil
 	}
 	if want, ok := CanonicalMAC(mac); !ok || want != i.MAC {
-		return fmt.Errorf("%w: mac %q, want %q", ErrIdentity, i.MAC, mac)
+		return fmt.Errorf("mac %q, want %q", i.MAC, mac)
 	}
 	return nil
 }

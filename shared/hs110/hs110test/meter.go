@@ -36,7 +36,7 @@ type state struct {
 	on      bool
 	since   time.Time // on or off since
 	ledOff  bool
-	alias   []byte // as JSON
+	alias   []byte    // as JSON
 	at      time.Time // integrated so far
 	total   float64   // Wh since the last start
 	days    map[day]float64

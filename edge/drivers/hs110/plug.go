@@ -1,0 +1,331 @@
+// Package hs110 drives TP-Link HS110 plugs for the gateway: it is what stands
+// behind the collector's and the controller's idea of a device.
+//
+// There is one [Plug] per place, shared by all who talk to the plug there. It
+// puts one question at a time to the plug, commands before polls; it never gives
+// the reading of one plug for another's, nor switches another plug, where the
+// inventory says which one belongs to the place; and what it reports as switched
+// it has read back. What a plug can do is taken from what it says it can, never
+// from its version.
+package hs110
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/wattline/wattline/shared/device"
+	"github.com/wattline/wattline/shared/hs110"
+)
+
+// ReadBack is the default of [Options.ReadBack]: sooner than this a plug may
+// still show the state before.
+const ReadBack = 350 * time.Millisecond
+
+// Options say which plug is at a place and how to treat it.
+type Options struct {
+	Address string // IP address or name, with or without a port
+	// DeviceID and MAC are the plug's identity, checked at each exchange;
+	// unchecked where empty. One is enough.
+	DeviceID, MAC string
+	MaxPower      device.Watts // highest plausible power, default [hs110.MaxPower]
+
+	ReadBack    time.Duration // from switching to reading back, default [ReadBack]
+	DialTimeout time.Duration // default [hs110.DialTimeout]
+	Timeout     time.Duration // of one attempt, default [hs110.Timeout]
+	// HTTPPort and KLAPPort are probed for a locked plug: see [hs110.Options].
+	HTTPPort, KLAPPort int
+}
+
+// Plug is the plug at one place. It is safe for concurrent use.
+type Plug struct {
+	id    device.ID
+	queue queue
+
+	mu     sync.Mutex // protects what follows
+	opts   Options
+	client *hs110.Client
+	info   Info
+	meter  meter
+}
+
+// meter is what is known of the plug's energy meter.
+type meter int
+
+const (
+	unknown meter = iota // ask for sysinfo alone first: the other question can make a plug without one reboot
+	present
+	absent
+)
+
+// Info is what a plug last told about itself.
+type Info struct {
+	hs110.Info
+	Address string
+	// Time is when it did, zero if never since the gateway started.
+	Time time.Time
+}
+
+// New returns the driver of the plug at a place. It touches no network.
+func New(id device.ID, o Options) (*Plug, error) {
+	p := &Plug{id: id}
+	if err := p.setOptions(o); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Plug) setOptions(o Options) error {
+	o.ReadBack = cmp.Or(o.ReadBack, ReadBack)
+	if o.MAC != "" {
+		mac, ok := hs110.CanonicalMAC(o.MAC)
+		if !ok {
+			return fmt.Errorf("plug of %s: mac %q is not 12 hexadecimal digits", p.id, o.MAC)
+		}
+		o.MAC = mac
+	}
+	c, err := hs110.New(o.Address, hs110.Options{
+		DialTimeout: o.DialTimeout, Timeout: o.Timeout, MaxPower: o.MaxPower,
+		HTTPPort: o.HTTPPort, KLAPPort: o.KLAPPort,
+	})
+	if err != nil {
+		return fmt.Errorf("plug of %s: %w", p.id, err)
+	}
+	p.opts, p.client, p.meter = o, c, unknown
+	return nil
+}
+
+// ID is the place.
+func (p *Plug) ID() device.ID { return p.id }
+
+// Info is what the plug last told about itself, by whichever question.
+func (p *Plug) Info() Info {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.info
+}
+
+// Waiting is how many calls wait for their turn at the plug.
+func (p *Plug) Waiting() (polls, commands int) {
+	commands, polls = p.queue.lengths()
+	return polls, commands
+}
+
+// Move sets the address that the plug has from now on. A question on its way
+// still goes to the old one.
+func (p *Plug) Move(address string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	o := p.opts
+	o.Address = address
+	return p.setOptions(o)
+}
+
+// Poll reads the plug when its turn comes: one exchange, the first time two. A
+// device without a meter gives its relay only.
+//
+// Errors say in one word why, by a method Reason() string: "offline", "refused",
+// "silent", "locked", "garbage", "unsupported" or "wrong plug"; errors.Is knows
+// the classes of shared/hs110. Only a context that was cancelled, or ran out
+// before the plug's turn came, gives an error without.
+func (p *Plug) Poll(ctx context.Context) (device.Measurement, error) {
+	if err := p.queue.acquire(ctx, poll); err != nil {
+		return device.Measurement{}, fmt.Errorf("poll %s: %w", p.id, err)
+	}
+	defer p.queue.release()
+	c, m := p.asked()
+	if m == unknown {
+		info, err := p.look(ctx, c)
+		if err != nil {
+			return device.Measurement{}, err
+		}
+		if !info.HasMeter() {
+			return relayOnly(&info), nil
+		}
+	}
+	if m == absent {
+		info, err := p.look(ctx, c)
+		return relayOnly(&info), err
+	}
+	s, err := c.Poll(ctx)
+	if err == nil {
+		err = p.identify(c, "poll", &s.Info)
+	}
+	if err != nil {
+		return device.Measurement{}, err
+	}
+	p.learn(c, &s.Info, s.MeterErr)
+	return measurement(&s), nil
+}
+
+// measurement is what a combined answer says. A meter that failed leaves its
+// trace as a suspect: the relay was read all the same.
+func measurement(s *hs110.Status) device.Measurement {
+	m := device.Measurement{
+		Power: s.Power, Voltage: s.Voltage, Current: s.Current, Energy: s.Energy,
+		On: s.On, Suspects: s.Suspects,
+	}
+	if s.MeterErr != nil && !errors.Is(s.MeterErr, hs110.ErrNoMeter) {
+		raw := s.MeterErr.Error()
+		if e, ok := errors.AsType[*hs110.Error](s.MeterErr); ok && e.Err != nil {
+			raw = e.Err.Error()
+		}
+		m.Suspects = append(m.Suspects, device.Suspect{Field: device.Power, Raw: raw})
+	}
+	return m
+}
+
+func relayOnly(i *hs110.Info) device.Measurement {
+	m := device.Measurement{On: i.On}
+	if s, ok := i.RelaySuspect(); ok {
+		m.Suspects = []device.Suspect{s}
+	}
+	return m
+}
+
+// Switch sets the relay when its turn comes, which is before any poll, and reads
+// back what the plug then shows. That may differ from on: the caller compares.
+//
+// An error after which the plug may or may not have switched is told apart from
+// one by reading back: only where that fails too is it returned. Which other
+// errors there are, [Plug.Poll] says.
+func (p *Plug) Switch(ctx context.Context, on bool) (readBack bool, err error) {
+	if err := p.queue.acquire(ctx, command); err != nil {
+		return false, fmt.Errorf("switch %s: %w", p.id, err)
+	}
+	defer p.queue.release()
+	c, _ := p.asked()
+	if err := p.switchable(ctx, c); err != nil {
+		return false, err
+	}
+	setErr := c.SetRelay(ctx, on)
+	if setErr != nil && !undecided(setErr) {
+		return false, setErr
+	}
+	readBack, err = p.readBack(ctx, c, on)
+	if err != nil {
+		return false, errors.Join(setErr, err)
+	}
+	return readBack, nil
+}
+
+// switchable makes sure that the right thing would be switched: an address may
+// have passed to another plug since the last poll, and a power strip without a
+// relay of its own switches all its outlets.
+func (p *Plug) switchable(ctx context.Context, c *hs110.Client) error {
+	p.mu.Lock()
+	info, sure := p.info.Info, p.info.Address == c.Address() && p.opts.DeviceID == "" && p.opts.MAC == ""
+	p.mu.Unlock()
+	if !sure {
+		var err error
+		if info, err = p.look(ctx, c); err != nil {
+			return err
+		}
+	}
+	return hasRelay(c, &info)
+}
+
+func hasRelay(c *hs110.Client, i *hs110.Info) error {
+	if i.On == nil {
+		return &hs110.Error{Op: "relay_state", Address: c.Address(), Class: hs110.ErrRejected, Err: errNoRelay}
+	}
+	return nil
+}
+
+var errNoRelay = errors.New("the device has no relay of its own")
+
+// undecided reports whether the plug may have switched although the answer did
+// not arrive.
+func undecided(err error) bool {
+	e, ok := errors.AsType[*hs110.Error](err)
+	return ok && e.Reason() == hs110.ReasonSilent
+}
+
+// readBack looks at the relay after a while, and a second time where it does not
+// show want yet.
+func (p *Plug) readBack(ctx context.Context, c *hs110.Client, want bool) (on bool, err error) {
+	const looks = 2
+	for range looks {
+		if err := p.pause(ctx); err != nil {
+			return false, err
+		}
+		info, err := p.look(ctx, c)
+		if err != nil {
+			return false, err
+		}
+		if err := hasRelay(c, &info); err != nil {
+			return false, err
+		}
+		if on = *info.On; on == want {
+			break
+		}
+	}
+	return on, nil
+}
+
+func (p *Plug) pause(ctx context.Context) error {
+	p.mu.Lock()
+	d := p.opts.ReadBack
+	p.mu.Unlock()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("read back %s: %w", p.id, context.Cause(ctx))
+	}
+}
+
+// asked is whom to ask and how.
+func (p *Plug) asked() (*hs110.Client, meter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.client, p.meter
+}
+
+// look asks for sysinfo, checks whose it is and remembers it.
+func (p *Plug) look(ctx context.Context, c *hs110.Client) (hs110.Info, error) {
+	info, err := c.Info(ctx)
+	if err == nil {
+		err = p.identify(c, "get_sysinfo", &info)
+	}
+	if err != nil {
+		return hs110.Info{}, err
+	}
+	p.learn(c, &info, nil)
+	return info, nil
+}
+
+// identify compares who answered with who belongs here. After a stranger nothing
+// is known of the meter at the address any more.
+func (p *Plug) identify(c *hs110.Client, op string, i *hs110.Info) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err := c.Identify(op, i, p.opts.DeviceID, p.opts.MAC)
+	if err != nil && p.client == c {
+		p.meter = unknown
+	}
+	return err
+}
+
+// learn remembers an answer of the right plug. An answer from before [Plug.Move]
+// says nothing about the new address.
+func (p *Plug) learn(c *hs110.Client, i *hs110.Info, meterErr error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.client != c {
+		return
+	}
+	swapped := p.info.DeviceID != i.DeviceID || p.info.Firmware != i.Firmware
+	p.info = Info{Info: *i, Address: c.Address(), Time: time.Now()}
+	switch {
+	case errors.Is(meterErr, hs110.ErrNoMeter), !i.HasMeter(): // what it does counts more than what it says
+		p.meter = absent
+	case p.meter == unknown || swapped:
+		p.meter = present
+	}
+}

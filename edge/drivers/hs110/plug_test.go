@@ -1,0 +1,362 @@
+package hs110_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	driver "github.com/wattline/wattline/edge/drivers/hs110"
+	"github.com/wattline/wattline/shared/device"
+	"github.com/wattline/wattline/shared/hs110"
+	"github.com/wattline/wattline/shared/hs110/hs110test"
+)
+
+func mustPlug(t *testing.T, o driver.Options) *driver.Plug {
+	t.Helper()
+	id, err := device.Parse("sp_f1.w.r0.c0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.ReadBack == 0 {
+		o.ReadBack = time.Millisecond
+	}
+	if o.HTTPPort == 0 {
+		o.HTTPPort = -1
+	}
+	if o.KLAPPort == 0 {
+		o.KLAPPort = -1
+	}
+	p, err := driver.New(id, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func mustFault(t *testing.T, p *hs110test.Plug, f hs110test.Fault) {
+	t.Helper()
+	if err := p.SetFault(f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type reasoned interface {
+	error
+	Reason() string
+}
+
+func reason(err error) string {
+	if r, ok := errors.AsType[reasoned](err); ok {
+		return r.Reason()
+	}
+	return ""
+}
+
+// requests notes what a plug is asked.
+type requests struct {
+	mu   sync.Mutex // protects what follows
+	list []string
+}
+
+func (r *requests) add(b []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = append(r.list, string(b))
+}
+
+// kinds are the questions in one letter each: i(nfo), p(oll), s(et).
+func (r *requests) kinds() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var b strings.Builder
+	for _, q := range r.list {
+		switch {
+		case strings.Contains(q, "set_relay"):
+			b.WriteByte('s')
+		case strings.Contains(q, "get_realtime"):
+			b.WriteByte('p')
+		default:
+			b.WriteByte('i')
+		}
+	}
+	return b.String()
+}
+
+func TestPollAsksForTheMeterOnlyOnceItIsKnown(t *testing.T) {
+	for name, c := range map[string]struct {
+		options hs110test.Options
+		asked   string
+		power   bool
+	}{
+		"with a meter":    {hs110test.Options{}, "ippp", true},
+		"without a meter": {hs110test.Options{NoMeter: true}, "iii", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked requests
+			c.options.OnRequest = asked.add
+			sim := hs110test.New(t, c.options)
+			p := mustPlug(t, driver.Options{Address: sim.Address(), MAC: sim.MAC()})
+			if !p.Info().Time.IsZero() {
+				t.Error("knows the plug before it asked")
+			}
+			for range 3 {
+				m, err := p.Poll(t.Context())
+				if err != nil || m.On == nil || !*m.On || (m.Power != nil) != c.power {
+					t.Errorf("%+v, %v", m, err)
+				}
+			}
+			if got := asked.kinds(); got != c.asked {
+				t.Errorf("asked %q, want %q", got, c.asked)
+			}
+			if i := p.Info(); i.DeviceID != sim.DeviceID() || i.RSSI >= 0 || i.Time.IsZero() || i.Address != sim.Address() {
+				t.Errorf("knows %+v", i)
+			}
+		})
+	}
+}
+
+func TestPollRefusesAnotherPlug(t *testing.T) {
+	sim := hs110test.New(t, hs110test.Options{})
+	other := hs110test.New(t, hs110test.Options{})
+	for name, o := range map[string]driver.Options{
+		"by deviceId": {DeviceID: sim.DeviceID()},
+		"by mac":      {MAC: strings.ToLower(strings.ReplaceAll(sim.MAC(), ":", ""))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o.Address = sim.Address()
+			p := mustPlug(t, o)
+			if _, err := p.Poll(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Move(other.Address()); err != nil {
+				t.Fatal(err)
+			}
+			m, err := p.Poll(t.Context())
+			if !errors.Is(err, hs110.ErrIdentity) || reason(err) != "wrong plug" {
+				t.Errorf("poll: %v (%s)", err, reason(err))
+			}
+			if diff := cmp.Diff(device.Measurement{}, m); diff != "" {
+				t.Errorf("poll gave a reading all the same\n%s", diff)
+			}
+			if _, err := p.Switch(t.Context(), false); reason(err) != "wrong plug" || !other.On() {
+				t.Errorf("switch: %v (%s), relay %v", err, reason(err), other.On())
+			}
+			if got := p.Info().DeviceID; got != sim.DeviceID() {
+				t.Errorf("remembers the stranger %s", got)
+			}
+			if err := p.Move(sim.Address()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Poll(t.Context()); err != nil {
+				t.Errorf("back at its address: %v", err)
+			}
+		})
+	}
+}
+
+// A plug may give its address to another between two polls; nobody moves it then.
+func TestPollRefusesAPlugThatTookTheAddress(t *testing.T) {
+	sim := hs110test.New(t, hs110test.Options{})
+	p := mustPlug(t, driver.Options{Address: sim.Address(), DeviceID: sim.DeviceID()})
+	if _, err := p.Poll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_ = sim.Close()
+	thief, err := hs110test.Start(sim.Address(), hs110test.Options{DeviceID: strings.Repeat("0", 40)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { thief.Close() })
+	if m, err := p.Poll(t.Context()); reason(err) != "wrong plug" || m.Power != nil {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+func TestSwitchReadsBack(t *testing.T) {
+	var asked requests
+	sim := hs110test.New(t, hs110test.Options{Off: true, OnRequest: asked.add})
+	p := mustPlug(t, driver.Options{Address: sim.Address(), DeviceID: sim.DeviceID()})
+	for _, on := range []bool{true, true, false} {
+		got, err := p.Switch(t.Context(), on)
+		if err != nil || got != on || sim.On() != on {
+			t.Errorf("switched to %v: %v, %v; relay %v", on, got, err, sim.On())
+		}
+	}
+	if got, want := asked.kinds(), "isiisiisi"; got != want {
+		t.Errorf("asked %q, want %q", got, want)
+	}
+}
+
+func TestSwitchReportsAMismatch(t *testing.T) {
+	var sim *hs110test.Plug
+	sim = hs110test.New(t, hs110test.Options{OnRequest: func(b []byte) {
+		if !strings.Contains(string(b), "set_relay") {
+			sim.Press(true) // somebody holds the button
+		}
+	}})
+	p := mustPlug(t, driver.Options{Address: sim.Address()})
+	if got, err := p.Switch(t.Context(), false); err != nil || !got {
+		t.Errorf("read back %v, %v, want on", got, err)
+	}
+}
+
+func TestSwitchReadsBackWhenTheAnswerIsLost(t *testing.T) {
+	var sim *hs110test.Plug
+	sim = hs110test.New(t, hs110test.Options{OnRequest: func(b []byte) {
+		f := hs110test.Fault{}
+		if strings.Contains(string(b), "set_relay") {
+			f.Close = true // done, but the answer never arrives
+		}
+		_ = sim.SetFault(f)
+	}})
+	p := mustPlug(t, driver.Options{Address: sim.Address()})
+	if got, err := p.Switch(t.Context(), false); err != nil || got || sim.On() {
+		t.Errorf("read back %v, %v; relay %v", got, err, sim.On())
+	}
+}
+
+func TestSwitchSaysWhyNot(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault  hs110test.Fault
+		reason string
+	}{
+		"refuses": {hs110test.Fault{Refuse: true}, "refused"},
+		"silent":  {hs110test.Fault{Silent: true}, "silent"},
+		"garbage": {hs110test.Fault{Garbage: []byte("HTTP/1.1 400 Bad Request\r\n\r\n")}, "garbage"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sim := hs110test.New(t, hs110test.Options{})
+			mustFault(t, sim, c.fault)
+			p := mustPlug(t, driver.Options{Address: sim.Address(), Timeout: 100 * time.Millisecond})
+			if _, err := p.Switch(t.Context(), false); reason(err) != c.reason {
+				t.Errorf("switch: %v (%s), want %s", err, reason(err), c.reason)
+			}
+			if _, err := p.Poll(t.Context()); reason(err) != c.reason {
+				t.Errorf("poll: %v (%s), want %s", err, reason(err), c.reason)
+			}
+		})
+	}
+}
+
+func TestCommandsGoBeforePolls(t *testing.T) {
+	var asked requests
+	first := make(chan struct{})
+	hold := make(chan struct{})
+	var once sync.Once
+	sim := hs110test.New(t, hs110test.Options{OnRequest: func(b []byte) {
+		asked.add(b)
+		once.Do(func() { close(first); <-hold })
+	}})
+	p := mustPlug(t, driver.Options{Address: sim.Address()})
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = p.Poll(t.Context()) })
+	<-first // the plug is busy with a poll
+	for range 3 {
+		wg.Go(func() {
+			if _, err := p.Poll(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	waitFor(t, func() bool { polls, _ := p.Waiting(); return polls == 3 })
+	wg.Go(func() {
+		if _, err := p.Switch(t.Context(), false); err != nil {
+			t.Error(err)
+		}
+	})
+	waitFor(t, func() bool { _, commands := p.Waiting(); return commands == 1 })
+	close(hold)
+	wg.Wait()
+	if got, want := asked.kinds(), "ipsippp"; got != want {
+		t.Errorf("asked %q, want %q", got, want)
+	}
+	if got, want := sim.MaxBusy(), 1; got != want {
+		t.Errorf("%d questions at once, want %d", got, want)
+	}
+}
+
+func TestWaitingEndsWithTheContext(t *testing.T) {
+	first := make(chan struct{})
+	hold := make(chan struct{})
+	var once sync.Once
+	sim := hs110test.New(t, hs110test.Options{OnRequest: func([]byte) { once.Do(func() { close(first); <-hold }) }})
+	p := mustPlug(t, driver.Options{Address: sim.Address()})
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = p.Poll(t.Context()) })
+	<-first
+	ctx, cancel := context.WithCancel(t.Context())
+	wg.Go(func() {
+		if _, err := p.Poll(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("waiting poll: %v", err)
+		}
+	})
+	waitFor(t, func() bool { polls, _ := p.Waiting(); return polls == 1 })
+	cancel()
+	waitFor(t, func() bool { polls, _ := p.Waiting(); return polls == 0 })
+	close(hold)
+	wg.Wait()
+	if _, err := p.Poll(t.Context()); err != nil {
+		t.Errorf("the turn was lost: %v", err)
+	}
+}
+
+// Turns that arrive as their owner gives up must not be lost: run under -race.
+func TestTheTurnSurvivesImpatientCallers(t *testing.T) {
+	sim := hs110test.New(t, hs110test.Options{})
+	p := mustPlug(t, driver.Options{Address: sim.Address()})
+	var wg sync.WaitGroup
+	for i := range 200 {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i%20)*time.Millisecond)
+			defer cancel()
+			if i%3 == 0 {
+				_, _ = p.Switch(ctx, i%2 == 0)
+			} else {
+				_, _ = p.Poll(ctx)
+			}
+		})
+	}
+	wg.Wait()
+	if _, err := p.Poll(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPollReportsALockedPlug(t *testing.T) {
+	sim := hs110test.New(t, hs110test.Options{})
+	host, _, _ := strings.Cut(sim.Address(), ":")
+	locked := hs110test.New(t, hs110test.Options{KLAPAddress: host + ":0"})
+	mustFault(t, locked, hs110test.Fault{Locked: true})
+	_, klap := locked.LockedAddresses()
+	mustFault(t, sim, hs110test.Fault{Refuse: true})
+	p := mustPlug(t, driver.Options{Address: sim.Address(), KLAPPort: port(t, klap)})
+	if _, err := p.Poll(t.Context()); !errors.Is(err, hs110.ErrLocked) || reason(err) != "locked" {
+		t.Errorf("%v (%s)", err, reason(err))
+	}
+}
+
+func TestPollSetsSpikesApart(t *testing.T) {
+	sim := hs110test.New(t, hs110test.Options{Hardware: hs110test.HW4})
+	mustFault(t, sim, hs110test.Fault{Spike: 2000})
+	p := mustPlug(t, driver.Options{Address: sim.Address(), MaxPower: 1500})
+	m, err := p.Poll(t.Context())
+	want := []device.Suspect{{Field: "power", Raw: "power_mw=2000000"}}
+	if diff := cmp.Diff(want, m.Suspects); err != nil || diff != "" || m.Power != nil || m.Energy == nil {
+		t.Errorf("%+v, %v -want +got\n%s", m, err, diff)
+	}
+}
+
+func TestNewNamesBadOptions(t *testing.T) {
+	for name, o := range map[string]driver.Options{
+		"no address": {}, "bad port": {Address: "10.0.0.1:http"}, "bad mac": {Address: "10.0.0.1", MAC: "50:C7"},
+	} {
+		if _, err := driver.New(device.ID{}, o); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
