@@ -32,6 +32,12 @@ func TestSecretNeverShowsItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Write(text)
+	text, err = secret.MarshalText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Write(text)
+	b.WriteString(secret.String() + secret.GoString())
 	if strings.Contains(b.String(), "hunter2") || strings.Contains(b.String(), "68756e74") {
 		t.Errorf("the secret shows:\n%s", b.String())
 	}

@@ -25,8 +25,7 @@ func newBounded[M any](limit, labels int, create func(values ...string) *M) *bou
 }
 
 // with gives the metric of the values, cleaned of what the text format cannot
-// carry. A first value that is itself Other goes to the others, so that the two
-// are not counted apart under one label.
+// carry. A value from outside that is itself Other is counted with the others.
 func (b *bounded[M]) with(first, second string) *M {
 	key := [2]string{label(first), label(second)}
 	b.mu.RLock()
@@ -40,7 +39,7 @@ func (b *bounded[M]) with(first, second string) *M {
 	switch m, ok := b.known[key]; {
 	case ok:
 		return m
-	case len(b.known) < b.limit && key[0] != Other:
+	case len(b.known) < b.limit:
 		m = b.create(key[:b.labels]...)
 		b.known[key] = m
 		return m
