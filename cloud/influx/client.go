@@ -36,11 +36,20 @@ type Client struct {
 	queries   turns
 	known     atomic.Pointer[server] // nil: to be asked again
 	bodyLimit atomic.Int64           // learned from 413; 0: none seen
+	whenStuck func()
 }
+
+// Option changes a Client that New makes.
+type Option func(*Client)
+
+// WhenStuck has f called when a write fails in a way that InfluxDB 1.8 was seen
+// to repeat until it is started again: after a full disk. f must not block and
+// is called at each such write; influxd.Server.Heal is made for it.
+func WhenStuck(f func()) Option { return func(c *Client) { c.whenStuck = f } }
 
 // New makes a client. It does not touch the network, so that a program starts
 // before its database does; Ping tells whether the server is there.
-func New(cfg Config) (*Client, error) {
+func New(cfg Config, options ...Option) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("influx: %w", err)
 	}
@@ -53,19 +62,24 @@ func New(cfg Config) (*Client, error) {
 		// that place would count as stored.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	options := influxdb2.DefaultOptions().
+	library := influxdb2.DefaultOptions().
 		SetHTTPClient(hc).
 		SetApplicationName("wattline").
 		SetPrecision(time.Microsecond)
-	client := influxdb2.NewClientWithOptions(strings.TrimRight(cfg.URL, "/"), cfg.Token.Reveal(), options)
-	return &Client{
-		cfg:     cfg,
-		http:    hc,
-		service: client.HTTPService(),
-		options: options.WriteOptions(),
-		writes:  make(turns, cfg.MaxConcurrentWrites),
-		queries: make(turns, cfg.MaxConcurrentQueries),
-	}, nil
+	client := influxdb2.NewClientWithOptions(strings.TrimRight(cfg.URL, "/"), cfg.Token.Reveal(), library)
+	c := &Client{
+		cfg:       cfg,
+		http:      hc,
+		service:   client.HTTPService(),
+		options:   library.WriteOptions(),
+		writes:    make(turns, cfg.MaxConcurrentWrites),
+		queries:   make(turns, cfg.MaxConcurrentQueries),
+		whenStuck: func() {},
+	}
+	for _, option := range options {
+		option(c)
+	}
+	return c, nil
 }
 
 func newTransport(cfg Config) *http.Transport {

@@ -62,6 +62,17 @@ func (e *Error) NeedsOperator() bool { return e.operator }
 // not say.
 func (e *Error) RetryAfter() time.Duration { return e.retryAfter }
 
+// stuck lists what InfluxDB 1.8 says once a log file of a shard could not be
+// written. The writer keeps its first error for good (tsm1.WALSegmentWriter
+// wraps a bufio.Writer), so that the shard takes nothing more until the server
+// is started again, however much room there is by then.
+var stuck = []string{
+	"error writing WAL entry",
+	"error opening new segment file for wal",
+	"no space left on device",
+	"file too large",
+}
+
 // QueryError is a statement that InfluxDB refused or could not finish.
 type QueryError struct {
 	Database string

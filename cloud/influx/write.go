@@ -60,6 +60,9 @@ func (c *Client) write(ctx context.Context, op, database string, lines []byte) *
 	}
 	if err != nil && (err.Status == 0 || err.Status >= http.StatusInternalServerError) {
 		c.forget() // another server may stand there next time
+		if containsAny(err.Message, stuck...) {
+			c.whenStuck()
+		}
 	}
 	return err
 }

@@ -24,6 +24,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -31,6 +33,8 @@ const (
 	longestPause = 30 * time.Second
 	steadyAfter  = time.Minute // an influxd that ran this long starts the pauses over
 	portTries    = 5
+	healEvery    = 30 * time.Second
+	healRoom     = 16 << 20 // bytes
 )
 
 // Server is an embedded InfluxDB that runs. It is safe for concurrent use.
@@ -52,6 +56,7 @@ type Server struct {
 	mu      sync.Mutex // guards what follows
 	url     string     // fixed once ready
 	command *exec.Cmd  // nil: none runs
+	healed  time.Time  // when Heal last acted
 	closed  bool
 }
 
@@ -166,6 +171,26 @@ func (s *Server) Close() {
 		close(s.done)
 	})
 	<-s.done
+}
+
+// Heal starts influxd again if that may help a server whose writes fail since
+// its disk was full: only where there is room by now, and not twice within
+// healEvery. It does not block and may be called at every failed write.
+func (s *Server) Heal() {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(s.cfg.Dir, &fs); err != nil || fs.Bavail*uint64(fs.Bsize) < healRoom { //nolint:gosec // block sizes are positive
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.command == nil || s.closed || time.Since(s.healed) < healEvery {
+		return
+	}
+	s.healed = time.Now()
+	command := s.command
+	s.log.Warn("influxd cannot write since its disk was full, starting it again", slog.String("component", "influxd"))
+	_ = command.Process.Signal(syscall.SIGTERM)
+	time.AfterFunc(s.cfg.StopTimeout, func() { _ = command.Process.Kill() }) // no error, no effect if it ended
 }
 
 // supervise starts influxd again and again until Close. Its thread must live as

@@ -1,0 +1,67 @@
+package influx_test
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/wattline/wattline/cloud/influx/influxtest"
+	"github.com/wattline/wattline/cloud/influx/line"
+)
+
+// readings gives n lines as the storing hook makes them: 100 plugs, four
+// measurements, one poll a second from start on.
+func readings(dst []byte, n int, start int64) []byte {
+	measurements := [...]struct{ name, unit string }{{"power", "W"}, {"voltage", "V"}, {"current", "A"}, {"energy", "Wh"}}
+	for i := range n {
+		m := measurements[i%len(measurements)]
+		plug := i / len(measurements) % 100
+		second := int64(i / len(measurements) / 100)
+		tags := []line.Tag{
+			{Key: "column", Value: fmt.Sprint(plug % 5)}, {Key: "floor", Value: "2"},
+			{Key: "id", Value: fmt.Sprintf("sp_f2.w.r%d.c%d", plug/5, plug%5)},
+			{Key: "row", Value: fmt.Sprint(plug / 5)}, {Key: "type", Value: "w"}, {Key: "unit", Value: m.unit},
+		}
+		dst = line.Append(dst, m.name, tags, []line.Field{line.Float("value", float64(i%997)/4)}, start+second*1e6+int64(plug))
+	}
+	return dst
+}
+
+// BenchmarkWrite is two writers of 5,000-line requests: as many points a second
+// as InfluxDB takes. The lines are made before the clock runs.
+func BenchmarkWrite(b *testing.B) {
+	const writers, lines = 2, 5000
+	c := connect(b, influxtest.Start(b))
+	database := influxtest.Database(b)
+	var bodies [][]byte
+	for i := range max(b.N, writers) {
+		bodies = append(bodies, readings(nil, lines, 1_700_000_000_000_000+int64(i)*lines/400*1e6))
+	}
+	if err := c.EnsureDatabase(b.Context(), database); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	begin := time.Now()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= b.N {
+					return
+				}
+				if err := c.Write(b.Context(), database, bodies[i]); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(b.N*lines)/time.Since(begin).Seconds(), "points/s")
+}
