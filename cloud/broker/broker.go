@@ -1,0 +1,142 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/wattline/wattline/shared/metrics"
+)
+
+const (
+	largePackets  = 128 << 20 // bytes of memory for large packets that are arriving
+	writesPending = 2048      // messages to a client between mochi and its buffer
+	readBuffer    = 8 << 10   // bytes
+	maxInflight   = 60_000    // messages a client has not acknowledged; its bytes are bounded before
+	sysInterval   = 60        // s between mochi's $SYS messages, each of which stops the world
+)
+
+// Broker is a running broker.
+type Broker struct {
+	server   *mqtt.Server
+	listener *listener
+	guard    *guard
+	limits   *limits
+	counted  *counters
+	cancel   context.CancelFunc
+	once     sync.Once
+}
+
+// Start listens and serves until Close, or until ctx ends. An address that is
+// taken gives an error that says what to do.
+func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Broker, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	nl, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("start the MQTT broker on %s: another program has this address; end it, or choose another with "+
+			"WATTLINE_MQTT or broker.listen: %w", cfg.Listen, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start the MQTT broker on %s: %w", cfg.Listen, err)
+	}
+	b := &Broker{
+		limits:  &limits{maxPacket: cfg.MaxPacketBytes, large: semaphore.NewWeighted(max(largePackets, 2*int64(cfg.MaxPacketBytes))), hard: 2 * cfg.BufferBytes},
+		counted: &counters{},
+	}
+	b.listener = newListener(nl, cfg.MaxClients, b.limits, b.counted, log)
+	b.server = mqtt.New(options(cfg))
+	b.guard = &guard{
+		log: log, listener: b.listener, password: cfg.Password, clients: b.server.Clients.Get, counted: b.counted,
+		share: int64(cfg.ClientBufferBytes), all: int64(cfg.BufferBytes),
+		retained: &retained{most: cfg.MaxRetained, mostBytes: cfg.RetainedBytes, sizes: make(map[string]int)},
+		sessions: make(map[string]*conn),
+	}
+	b.listener.left = b.guard.leave
+	if err := b.serve(); err != nil {
+		_ = nl.Close()
+		return nil, fmt.Errorf("start the MQTT broker on %s: %w", cfg.Listen, err)
+	}
+	ended, cancel := context.WithCancel(ctx)
+	b.cancel = cancel
+	context.AfterFunc(ended, b.Close)
+	log.InfoContext(ctx, "broker listens", slog.String("source", b.Addr()))
+	return b, nil
+}
+
+func (b *Broker) serve() error {
+	if err := b.server.AddHook(b.guard, nil); err != nil {
+		return err
+	}
+	if err := b.server.AddListener(b.listener); err != nil {
+		return err
+	}
+	return b.server.Serve()
+}
+
+// options turns off what mochi 2.7.9 would do by itself: forget retained
+// messages after a day, keep sessions, log each packet.
+func options(cfg Config) *mqtt.Options {
+	c := mqtt.NewDefaultServerCapabilities()
+	c.MaximumClients = int64(cfg.MaxClients)
+	c.MaximumMessageExpiryInterval = 0
+	c.MaximumSessionExpiryInterval = 0
+	c.MaximumClientWritesPending = writesPending
+	c.MaximumPacketSize = uint32(cfg.MaxPacketBytes) + 8 //nolint:gosec // Validate: below 2^28
+	c.MaximumInflight = maxInflight
+	c.TopicAliasMaximum = 0
+	return &mqtt.Options{
+		Capabilities: c, Logger: slog.New(slog.DiscardHandler), SysTopicResendInterval: sysInterval,
+		ClientNetReadBufferSize: readBuffer, ClientNetWriteBufferSize: readBuffer,
+	}
+}
+
+// Addr is host:port where it listens.
+func (b *Broker) Addr() string { return b.listener.Address() }
+
+// URL is where links connect to, tcp://host:port.
+func (b *Broker) URL() string { return "tcp://" + b.Addr() }
+
+// Close ends all connections, lets their last words out for a second at most,
+// and waits for it. Safe twice.
+func (b *Broker) Close() {
+	b.once.Do(func() {
+		_ = b.server.Close() // gives nil always
+		b.cancel()
+	})
+}
+
+// Dropped counts the messages that did not reach one of their receivers because
+// too much waited for it.
+func (b *Broker) Dropped() int64 {
+	i := b.server.Info
+	return b.counted.slow.Load() + atomic.LoadInt64(&i.MessagesDropped) + atomic.LoadInt64(&i.InflightDropped)
+}
+
+// Register shows what the broker does; reg may be nil.
+func (b *Broker) Register(reg *metrics.Registry) {
+	i := b.server.Info
+	read := func(v *int64) func() float64 { return func() float64 { return float64(atomic.LoadInt64(v)) } }
+	count := func(v *atomic.Int64) func() float64 { return func() float64 { return float64(v.Load()) } }
+	reg.GaugeFunc("wattline_broker_clients", "Clients connected to the embedded broker.", read(&i.ClientsConnected))
+	reg.CounterFunc("wattline_broker_messages_in_total", "Messages published to the embedded broker.", read(&i.MessagesReceived))
+	reg.CounterFunc("wattline_broker_messages_out_total", "Messages sent by the embedded broker.", read(&i.MessagesSent))
+	reg.CounterFunc("wattline_broker_messages_dropped_total", "Messages not sent to a client because too much waited for it.",
+		func() float64 { return float64(b.Dropped()) })
+	reg.GaugeFunc("wattline_broker_waiting_bytes", "Bytes to be sent to or acknowledged by clients.", count(&b.limits.waiting))
+	reg.GaugeFunc("wattline_broker_retained_messages", "Messages retained.", read(&i.Retained))
+	reg.CounterFunc("wattline_broker_retained_refused_total", "Messages not retained for want of room.", count(&b.counted.unkept))
+	reg.CounterFunc("wattline_broker_connections_refused_total", "Connections closed because there were too many.", count(&b.counted.refused))
+	reg.CounterFunc("wattline_broker_denied_total", "Publishes, subscriptions and wills against the access rules.", count(&b.counted.denied))
+	reg.CounterFunc("wattline_broker_takeovers_total", "Connections ended by a newer one with the same client id.", count(&b.counted.takeover))
+	reg.CounterFunc("wattline_broker_panics_total", "Clients that made the broker library panic.", count(&b.counted.panics))
+}

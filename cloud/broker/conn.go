@@ -1,0 +1,265 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	connectTime   = 10 * time.Second // to say CONNECT
+	packetTime    = 10 * time.Second // to finish a packet that was begun,
+	packetRate    = 32 << 10         // plus what it takes at this many bytes a second
+	writeTime     = 10 * time.Second // without a byte taken before a client is given up
+	lingerTime    = time.Second      // for the last words of a connection
+	writePiece    = 64 << 10         // bytes handed to the network at once
+	keptBuffer    = 64 << 10         // capacity of an idle write buffer
+	maxConnect    = 256 << 10        // bytes of a CONNECT packet
+	smallPacket   = 64 << 10         // bytes of a packet that needs no budget
+	maxRemaining  = 268_435_455      // MQTT 3.1.1 section 2.2.3
+	maxLengthSize = 4
+)
+
+var (
+	errFrame    = errors.New("malformed length of an MQTT packet")
+	errTooLarge = errors.New("packet too large")
+	errSlow     = errors.New("the client takes nothing")
+	errBudget   = errors.New("too many large packets at once")
+)
+
+// conn stands between mochi and the network. It watches the packets go by as
+// they are read, so that memory and time of each are bounded before mochi
+// allocates for it, and it takes what mochi writes at once, whatever the
+// client does. Read, SetDeadline are for one goroutine, Write and Close for any.
+type conn struct {
+	net.Conn
+	limits *limits
+	gone   chan struct{} // closed when mochi has done with it
+
+	// for the one reader
+	frame frame
+	due   time.Time // deadline of the packet under way
+	held  int64     // of limits.large
+
+	who      Who // set before the session is established
+	id       string
+	inflight ledger
+
+	mu      sync.Mutex // protects the fields below
+	out     []byte     // waits to be written
+	failure error
+	closing bool
+	wake    chan struct{}
+	drained chan struct{} // closed when the writer has ended
+	pending atomic.Int64  // len(out) and what the writer holds
+}
+
+// limits are what all connections share.
+type limits struct {
+	maxPacket int
+	large     *semaphore.Weighted // bytes of large packets that are arriving
+	hard      int                 // bytes of a client's write buffer
+	waiting   atomic.Int64        // bytes that wait to be sent or acknowledged, of all
+}
+
+func newConn(c net.Conn, l *limits) *conn {
+	nc := &conn{
+		Conn: c, limits: l, gone: make(chan struct{}), wake: make(chan struct{}, 1), drained: make(chan struct{}),
+		due: time.Now().Add(connectTime),
+	}
+	nc.inflight.limits = l
+	_ = c.SetReadDeadline(nc.due)
+	return nc
+}
+
+// Read reads and looks at the packets that pass.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.held > 0 && !c.frame.underWay() {
+		c.limits.large.Release(c.held)
+		c.held = 0
+	}
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		if e := c.watch(p[:n]); e != nil {
+			return 0, e
+		}
+	}
+	return n, err
+}
+
+// watch follows the packets in b and sets the limits of the one that b leaves
+// unfinished.
+func (c *conn) watch(b []byte) error {
+	for len(b) > 0 {
+		most := c.limits.maxPacket
+		if c.frame.packets == 0 {
+			most = min(most, maxConnect)
+		}
+		rest, begun, err := c.frame.take(b)
+		if err != nil {
+			return err
+		}
+		b = rest
+		if !begun {
+			continue
+		}
+		if c.frame.body > most {
+			return errTooLarge
+		}
+		if c.frame.body > smallPacket {
+			if err := c.budget(int64(c.frame.body)); err != nil {
+				return err
+			}
+		}
+	}
+	switch {
+	case c.frame.packets == 0 || c.frame.packets == 1 && c.frame.underWay(): // the time for CONNECT is running
+	case !c.frame.underWay():
+		c.due = time.Time{}
+	case c.due.IsZero():
+		c.due = time.Now().Add(packetTime + time.Duration(c.frame.body)*time.Second/packetRate)
+		return c.readUntil(c.due)
+	}
+	return nil
+}
+
+// readUntil sets the reader's deadline, unless the connection is closing.
+func (c *conn) readUntil(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing {
+		return net.ErrClosed
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+// budget waits for memory for a large packet; mochi holds it twice.
+func (c *conn) budget(size int64) error {
+	ctx, cancel := context.WithTimeout(context.Background(), packetTime)
+	defer cancel()
+	if c.limits.large.Acquire(ctx, 2*size) != nil {
+		return errBudget
+	}
+	c.held += 2 * size
+	if c.frame.packets > 1 {
+		c.due = time.Time{} // the waiting was not the client's fault
+	}
+	return nil
+}
+
+// SetDeadline is mochi's keep alive. It never outlasts a packet under way, and
+// writing has deadlines of its own.
+func (c *conn) SetDeadline(t time.Time) error {
+	if !c.due.IsZero() && c.frame.underWay() && (t.IsZero() || c.due.Before(t)) {
+		t = c.due
+	}
+	return c.readUntil(t)
+}
+
+// Write takes p at once.
+func (c *conn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failure == nil && len(c.out)+len(p) > c.limits.hard {
+		c.failure = errSlow
+		_ = c.Conn.Close()
+		c.poke()
+	}
+	if c.failure != nil || c.closing {
+		return 0, net.ErrClosed
+	}
+	c.out = append(c.out, p...)
+	c.pending.Add(int64(len(p)))
+	c.limits.waiting.Add(int64(len(p)))
+	c.poke()
+	return len(p), nil
+}
+
+func (c *conn) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Close lets the last words out, for a second at most, and stops the reader at
+// once. The network connection is closed by the writer.
+func (c *conn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing {
+		return nil
+	}
+	c.closing = true
+	_ = c.Conn.SetWriteDeadline(time.Now().Add(lingerTime))
+	c.poke()
+	return c.Conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+// writeOut is the writer: it runs from the first to the last byte.
+func (c *conn) writeOut() {
+	defer close(c.drained)
+	defer c.Conn.Close()
+	var spare []byte
+	for range c.wake {
+		for {
+			c.mu.Lock()
+			batch, closing := c.out, c.closing
+			if len(batch) == 0 || c.failure != nil {
+				done := closing || c.failure != nil
+				c.mu.Unlock()
+				if done {
+					return
+				}
+				break
+			}
+			c.out = spare[:0]
+			c.mu.Unlock()
+			if err := c.send(batch, closing); err != nil {
+				c.mu.Lock()
+				c.failure = err
+				c.mu.Unlock()
+				return
+			}
+			if spare = batch; cap(spare) > keptBuffer {
+				spare = nil
+			}
+		}
+	}
+}
+
+// send writes a batch in pieces, each under a deadline of its own.
+func (c *conn) send(batch []byte, closing bool) error {
+	for len(batch) > 0 {
+		piece := batch[:min(len(batch), writePiece)]
+		if !closing {
+			c.mu.Lock()
+			if closing = c.closing; !closing {
+				_ = c.Conn.SetWriteDeadline(time.Now().Add(writeTime))
+			}
+			c.mu.Unlock()
+		}
+		n, err := c.Conn.Write(piece)
+		c.pending.Add(int64(-n))
+		c.limits.waiting.Add(int64(-n))
+		if err != nil {
+			return err
+		}
+		batch = batch[n:]
+	}
+	return nil
+}
+
+// end gives back what the connection held. mochi and the writer have ended.
+func (c *conn) end() {
+	if c.held > 0 {
+		c.limits.large.Release(c.held)
+	}
+	c.limits.waiting.Add(-c.pending.Load())
+	c.inflight.clear()
+}

@@ -1,0 +1,280 @@
+package broker
+
+import (
+	"context"
+	"crypto/subtle"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/wattline/wattline/shared/config"
+)
+
+const (
+	takeoverTime     = 5 * time.Second
+	maxClientID      = 256
+	maxSubscriptions = 1000    // of one client
+	smallShare       = 1 << 20 // bytes a client may always have waiting
+)
+
+// guard is the hook by which mochi asks for the rules and tells what it does.
+type guard struct {
+	mqtt.HookBase
+	log      *slog.Logger
+	listener *listener
+	password config.Secret
+	clients  func(id string) (*mqtt.Client, bool)
+	share    int64 // bytes that may wait for one client,
+	all      int64 // for all
+	retained *retained
+	counted  *counters
+	denials  limiter
+
+	mu       sync.Mutex // protects sessions
+	sessions map[string]*conn
+}
+
+// counters are what mochi does not count.
+type counters struct {
+	refused  atomic.Int64 // connections
+	denied   atomic.Int64 // publishes, subscriptions and wills against the rules
+	slow     atomic.Int64 // messages dropped because their receiver had too many waiting
+	unkept   atomic.Int64 // retained messages that did not fit
+	panics   atomic.Int64
+	takeover atomic.Int64 // connections ended by a newer one with their id
+}
+
+// ID names the hook for mochi.
+func (*guard) ID() string { return "wattline" }
+
+// Provides lists what the hook wants to be asked and told.
+func (*guard) Provides(b byte) bool {
+	switch b {
+	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnPacketRead, mqtt.OnSubscribe, mqtt.OnSelectSubscribers,
+		mqtt.OnPublish, mqtt.OnWill, mqtt.OnQosPublish, mqtt.OnQosComplete, mqtt.OnQosDropped:
+		return true
+	}
+	return false
+}
+
+// connOf is our side of a client.
+func connOf(cl *mqtt.Client) *conn {
+	c, _ := cl.Net.Conn.(*conn) //nolint:errcheck // nil for a client without a connection
+	return c
+}
+
+// OnConnect makes every session end with its connection.
+func (g *guard) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
+	c := connOf(cl)
+	if c == nil {
+		return packets.ErrServerUnavailable
+	}
+	g.listener.spoke(c)
+	if len(cl.ID) > maxClientID {
+		return packets.ErrClientIdentifierNotValid
+	}
+	cl.Properties.Clean = true
+	c.id = cl.ID
+	return nil
+}
+
+// OnConnectAuthenticate finds out who the client is and makes room for its
+// session: a connection with the same id ends first. mochi's own takeover lets
+// the two overlap, and then the end of the older can take the newer off the
+// list of clients, which hears nothing from there on.
+func (g *guard) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
+	c := connOf(cl)
+	who, ok := g.identify(cl.ID, pk.Connect)
+	if !ok {
+		return false
+	}
+	c.who = who
+	return g.takeOver(c)
+}
+
+func (g *guard) identify(id string, connect packets.ConnectParams) (Who, bool) {
+	secret := g.password.Reveal()
+	if string(connect.Username) == RoleUser && secret != "" {
+		return Who{Role: true}, subtle.ConstantTimeCompare(connect.Password, []byte(secret)) == 1
+	}
+	if !connect.WillFlag {
+		return Who{Role: secret == ""}, true
+	}
+	gateway, agrees := gatewayOf(id, connect.WillTopic)
+	who := Who{Gateway: gateway, Role: gateway == "" && secret == ""}
+	if !agrees || !Allowed(who, Publish, connect.WillTopic) {
+		g.deny("a client's will is against the access rules", id, connect.WillTopic)
+		return Who{}, false
+	}
+	return who, true
+}
+
+func (g *guard) takeOver(c *conn) bool {
+	deadline := time.After(takeoverTime)
+	for {
+		g.mu.Lock()
+		older := g.sessions[c.id]
+		if older == nil {
+			g.sessions[c.id] = c
+			g.mu.Unlock()
+			return true
+		}
+		g.mu.Unlock()
+		if older.who != c.who {
+			return false
+		}
+		g.counted.takeover.Add(1)
+		_ = older.Close()
+		select {
+		case <-older.gone:
+		case <-deadline:
+			return false
+		}
+	}
+}
+
+// leave frees the id of a connection that mochi has done with.
+func (g *guard) leave(c *conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.sessions[c.id] == c {
+		delete(g.sessions, c.id)
+	}
+}
+
+// OnACLCheck is asked for each message in and for each delivery out.
+func (g *guard) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
+	c := connOf(cl)
+	switch {
+	case c == nil:
+		return false
+	case write && !Allowed(c.who, Publish, topic):
+		g.deny("client may not publish there", cl.ID, topic)
+		return false
+	case write:
+		return true
+	case !Allowed(c.who, Hear, topic):
+		return false
+	case g.crowded(c):
+		g.counted.slow.Add(1)
+		return false
+	}
+	return true
+}
+
+// crowded tells whether so much waits for the client that it gets no more.
+func (g *guard) crowded(c *conn) bool {
+	share := g.share
+	if c.who.Role {
+		share = g.all
+	}
+	own := max(c.pending.Load(), c.inflight.bytes.Load())
+	return own > share || own > smallShare && c.limits.waiting.Load() > g.all
+}
+
+// OnPacketRead keeps mochi from refusing a subscription because its packet
+// identifier is that of a message under way to the client: the two are numbered
+// apart (MQTT 3.1.1 section 2.3.1), and mochi 2.7.9 keeps them in one map.
+func (g *guard) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	if t := pk.FixedHeader.Type; (t == packets.Subscribe || t == packets.Unsubscribe) && cl.State.Inflight.Delete(pk.PacketID) {
+		connOf(cl).inflight.set(pk.PacketID, 0)
+	}
+	return pk, nil
+}
+
+// OnSubscribe makes the filters invalid that the client may not have.
+func (g *guard) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
+	c := connOf(cl)
+	have := cl.State.Subscriptions.Len()
+	for i := range pk.Filters {
+		if have++; have > maxSubscriptions || !Allowed(c.who, Subscribe, pk.Filters[i].Filter) {
+			g.deny("client may not subscribe to that", cl.ID, pk.Filters[i].Filter)
+			pk.Filters[i].Filter = ""
+		}
+	}
+	return pk
+}
+
+// OnSelectSubscribers prefers the members of a shared subscription that keep up.
+func (g *guard) OnSelectSubscribers(subs *mqtt.Subscribers, _ packets.Packet) *mqtt.Subscribers {
+	for _, members := range subs.Shared {
+		for id := range members {
+			if len(members) == 1 {
+				break
+			}
+			cl, ok := g.clients(id)
+			if ok {
+				if c := connOf(cl); c != nil && !g.crowded(c) {
+					continue
+				}
+			}
+			delete(members, id)
+		}
+	}
+	return subs
+}
+
+// OnPublish takes the retained flag off what does not fit.
+func (g *guard) OnPublish(_ *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	pk.FixedHeader.Retain = pk.FixedHeader.Retain && g.keep(pk.TopicName, len(pk.Payload))
+	return pk, nil
+}
+
+// OnWill does the same for wills.
+func (g *guard) OnWill(_ *mqtt.Client, will mqtt.Will) (mqtt.Will, error) {
+	will.Retain = will.Retain && g.keep(will.TopicName, len(will.Payload))
+	return will, nil
+}
+
+func (g *guard) keep(topic string, size int) bool {
+	if g.retained.admit(topic, size) {
+		return true
+	}
+	g.counted.unkept.Add(1)
+	g.denials.warn(g.log, "no room for more retained messages", slog.String("topic", topic))
+	return false
+}
+
+// OnQosPublish, OnQosComplete and OnQosDropped keep count of what is under way.
+// mochi keeps its own acknowledgements in the same map; they weigh nothing.
+func (g *guard) OnQosPublish(cl *mqtt.Client, pk packets.Packet, _ int64, _ int) {
+	size := 0
+	if pk.FixedHeader.Type == packets.Publish {
+		size = len(pk.Payload) + len(pk.TopicName)
+	}
+	if c := connOf(cl); c != nil {
+		c.inflight.set(pk.PacketID, size)
+	}
+}
+
+// OnQosComplete is described with OnQosPublish.
+func (g *guard) OnQosComplete(cl *mqtt.Client, pk packets.Packet) {
+	if c := connOf(cl); c != nil {
+		c.inflight.set(pk.PacketID, 0)
+	}
+}
+
+// OnQosDropped is described with OnQosPublish.
+func (g *guard) OnQosDropped(cl *mqtt.Client, pk packets.Packet) { g.OnQosComplete(cl, pk) }
+
+func (g *guard) deny(what, id, topic string) {
+	g.counted.denied.Add(1)
+	g.denials.warn(g.log, what, slog.String("source", clip(id)), slog.String("topic", clip(topic)))
+}
+
+// clip bounds a text of a stranger for the log.
+func clip(s string) string { return s[:min(len(s), 200)] }
+
+// limiter logs at most once a minute; the counters tell the rest.
+type limiter struct{ last atomic.Int64 }
+
+func (l *limiter) warn(log *slog.Logger, message string, attrs ...slog.Attr) {
+	now := time.Now().Unix()
+	if last := l.last.Load(); now-last >= 60 && l.last.CompareAndSwap(last, now) {
+		log.LogAttrs(context.Background(), slog.LevelWarn, message, attrs...)
+	}
+}
