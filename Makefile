@@ -20,9 +20,6 @@ PKG      ?= ./...
 MAINS    := $(dir $(wildcard edge/cmd/*/main.go cloud/cmd/*/main.go provisioning/cmd/*/main.go))
 PROGRAMS := $(addprefix bin/,$(notdir $(MAINS:/=)))
 
-# Tests find the database that they start here.
-export WATTLINE_INFLUXD ?= $(CURDIR)/bin/influxd
-
 ##@ Use
 
 .PHONY: build
@@ -56,12 +53,12 @@ run: build bin/wattline-run ## start cloud, gateways and simulated plugs; Ctrl-C
 ##@ Check
 
 .PHONY: test
-test: build deps-test lint tidy-check ## everything that continuous integration runs
+test: tidy-check build deps-test lint ## everything that continuous integration runs
 	@echo "testing with the race detector, in random order"
 	@$(GO) test -race -shuffle=on -timeout 12m $(PKG)
 
 .PHONY: race
-race: bin/influxd deps-test ## only the tests, with the race detector, in random order
+race: build deps-test ## only the tests, with the race detector, in random order
 	@$(GO) test -race -shuffle=on -timeout 20m $(PKG)
 
 .PHONY: lint
@@ -82,7 +79,7 @@ tidy-check: | need-go ## go.mod and go.sum are tidy, the modules unchanged
 	@$(GO) mod verify
 
 .PHONY: cover
-cover: bin/influxd deps-test ## test coverage, in total and as .cache/cover.html
+cover: build deps-test ## test coverage, in total and as .cache/cover.html
 	@mkdir -p .cache
 	@$(GO) test -timeout 20m -coverpkg=./edge/...,./cloud/...,./shared/... -coverprofile=.cache/cover.out $(PKG)
 	@$(GO) tool cover -html=.cache/cover.out -o .cache/cover.html
