@@ -10,7 +10,9 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-builtin-rules
 
 GO       ?= go
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+ifndef VERSION
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+endif
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 30s
 # PKG narrows test, race, cover and fuzz: make race PKG=./edge/...
