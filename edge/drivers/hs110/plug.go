@@ -143,12 +143,15 @@ func (p *Plug) Poll(ctx context.Context) (device.Measurement, error) {
 			return device.Measurement{}, err
 		}
 		if !info.HasMeter() {
-			return relayOnly(&info), nil
+			return relayOnly(c, &info)
 		}
 	}
 	if m == absent {
 		info, err := p.look(ctx, c)
-		return relayOnly(&info), err
+		if err != nil {
+			return device.Measurement{}, err
+		}
+		return relayOnly(c, &info)
 	}
 	s, err := c.Poll(ctx)
 	if err == nil {
@@ -178,12 +181,15 @@ func measurement(s *hs110.Status) device.Measurement {
 	return m
 }
 
-func relayOnly(i *hs110.Info) device.Measurement {
+// relayOnly is what a device without a meter tells; one without either is of no
+// use here.
+func relayOnly(c *hs110.Client, i *hs110.Info) (device.Measurement, error) {
 	m := device.Measurement{On: i.On}
 	if s, ok := i.RelaySuspect(); ok {
 		m.Suspects = []device.Suspect{s}
+		return m, nil
 	}
-	return m
+	return m, hasRelay(c, i)
 }
 
 // Switch sets the relay when its turn comes, which is before any poll, and reads

@@ -64,7 +64,7 @@ func (p *Plug) answer(dst, body []byte, f Fault) (_ []byte, ok bool) {
 
 func (p *Plug) has(module string) bool {
 	switch module {
-	case "system", "time", "schedule":
+	case "system", "time", "schedule", "cnCloud":
 		return true
 	case "emeter":
 		return !p.opts.NoMeter
@@ -95,6 +95,8 @@ func (p *Plug) member(dst []byte, c call, f Fault) []byte {
 		return append(dst, `{"rule_list":[],"version":2,"enable":0,"err_code":0}`...)
 	case "schedule.get_next_action":
 		return append(dst, `{"type":-1,"err_code":0}`...)
+	case "cnCloud.get_info":
+		return append(dst, `{"username":"","server":"","binded":0,"cld_connection":0,"err_code":0}`...)
 	case "time.get_time":
 		t := s.advance().In(p.opts.Location)
 		return fmt.Appendf(dst, `{"year":%d,"month":%d,"mday":%d,"wday":%d,"hour":%d,"min":%d,"sec":%d,"err_code":0}`,

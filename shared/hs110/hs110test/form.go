@@ -53,7 +53,7 @@ func (p *Plug) appendSysinfo(dst []byte) []byte {
 	dst = append(dst, `","oemId":"`+zeros+`","hwId":"`+zeros+`"`...)
 	dst = append(dst, extra...)
 	dst = append(dst, `,"rssi":`...)
-	dst = strconv.AppendInt(dst, -45-int64(mix(1, uint64(len(p.opts.DeviceID))+uint64(now.Minute()))%30), 10) //nolint:gosec // any bits do
+	dst = strconv.AppendInt(dst, p.rssi-int64(now.Minute()%3), 10)
 	dst = append(dst, `,`...)
 	dst = append(dst, place...)
 	dst = append(dst, `,"alias":`...)

@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"net"
 	"os"
 	"sync"
@@ -68,6 +69,7 @@ type Options struct {
 type Plug struct {
 	opts    Options
 	address string
+	rssi    int64 // dBm at its place
 	done    chan struct{}
 	wg      sync.WaitGroup
 
@@ -109,6 +111,7 @@ func Start(address string, o Options) (*Plug, error) {
 	id, mac := Identity(p.address)
 	p.opts.DeviceID = cmp.Or(o.DeviceID, id)
 	p.opts.MAC = cmp.Or(o.MAC, mac)
+	p.rssi = -45 - int64(crc32.ChecksumIEEE([]byte(p.opts.DeviceID))%30)
 	p.state = newState(p.opts)
 	return p, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/wattline/wattline/shared/hs110"
 )
@@ -107,7 +108,10 @@ func (b *Broadcast) serve(plugs []*Plug) {
 		if err != nil {
 			continue
 		}
-		for _, p := range plugs {
+		for i, p := range plugs {
+			if i%16 == 15 {
+				time.Sleep(time.Millisecond) // or the asker's buffer overflows, as on no LAN
+			}
 			p.mu.Lock()
 			udp := p.udp
 			p.mu.Unlock()
