@@ -59,7 +59,13 @@ type Request struct {
 func (c Component) Serve(ctx context.Context, options bus.Options, log *slog.Logger) error {
 	s := &server{Component: c, log: log, work: make(chan bus.Message, queued), open: make(map[string]chan int), instance: Instance()}
 	own := "responses/" + c.Name + "/" + s.instance + "/parts/#"
-	options.Up = func(ctx context.Context, session *bus.Session) error { return session.Subscribe(ctx, own, s.next) }
+	up := options.Up
+	options.Up = func(ctx context.Context, session *bus.Session) error {
+		if err := session.Subscribe(ctx, own, s.next); err != nil || up == nil {
+			return err
+		}
+		return up(ctx, session)
+	}
 	s.link = NewListener(c.Name, options, log, s.take, string(c.Family)+"/"+c.Name, string(c.Family)+"/"+c.Name+"/#")
 	var workers sync.WaitGroup
 	for range handlers {

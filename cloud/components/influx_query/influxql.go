@@ -1,0 +1,233 @@
+package influxquery
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/wattline/wattline/cloud/influx/influxql"
+	"github.com/wattline/wattline/shared/device"
+)
+
+// Statement is one SELECT and how to read its rows: time, value, then Extras.
+type Statement struct {
+	Text string
+	// Extras are the columns behind the value: text, id, unit.
+	Extras []string
+	// Floor, when not "", is the floor of every group of the answer: points
+	// that name it and points that name none.
+	Floor string
+}
+
+// Statements gives the InfluxQL of the query, one SELECT each, to be run one
+// after the other. defaultFloor is the site's; while it is not known, ids and
+// floors match as they are written only.
+//
+// There is more than one when the answer is split by floor: what lies on the
+// default floor, with and without a floor tag, is one group, which GROUP BY
+// alone cannot say.
+func (q Query) Statements(defaultFloor int, known bool) []Statement {
+	b := builder{Query: q, where: q.filters(defaultFloor, known)}
+	home := strconv.Itoa(defaultFloor)
+	if !known || !q.grouped("floor") {
+		if floors := q.floors(defaultFloor, known); len(floors) > 0 {
+			b.where = append(b.where, oneOf(`"floor"`, floors))
+		}
+		return []Statement{b.statement("", q.GroupBy)}
+	}
+	var statements []Statement
+	if len(q.Floors) == 0 || slices.Contains(q.Floors, defaultFloor) {
+		at := b
+		at.where = append(slices.Clone(b.where), oneOf(`"floor"`, []string{home, ""}))
+		rest := slices.DeleteFunc(slices.Clone(q.GroupBy), func(tag string) bool { return tag == "floor" })
+		statements = append(statements, at.statement(home, rest))
+	}
+	elsewhere := slices.DeleteFunc(texts(q.Floors), func(floor string) bool { return floor == home })
+	switch {
+	case len(elsewhere) > 0:
+		b.where = append(b.where, oneOf(`"floor"`, elsewhere))
+	case len(q.Floors) > 0:
+		return statements
+	default:
+		b.where = append(b.where, `"floor" != '' AND "floor" != `+influxql.String(home))
+	}
+	return append(statements, b.statement("", q.GroupBy))
+}
+
+// filters are the conditions on tags other than the floor.
+func (q Query) filters(defaultFloor int, known bool) []string {
+	var where []string
+	var ids []string
+	for _, id := range q.IDs {
+		spellings := []device.ID{id}
+		if known {
+			spellings = id.Spellings(defaultFloor)
+		}
+		for _, s := range spellings {
+			if text := s.String(); !slices.Contains(ids, text) {
+				ids = append(ids, text)
+			}
+		}
+	}
+	for _, filter := range []struct {
+		name   string
+		values []string
+	}{{`"id"`, ids}, {`"type"`, q.Types}, {`"row"`, texts(q.Rows)}, {`"column"`, texts(q.Columns)}} {
+		if len(filter.values) > 0 {
+			where = append(where, oneOf(filter.name, filter.values))
+		}
+	}
+	return where
+}
+
+// floors are the tag values that mean the floors asked for; "" is no tag.
+func (q Query) floors(defaultFloor int, known bool) []string {
+	floors := texts(q.Floors)
+	if known && slices.Contains(q.Floors, defaultFloor) {
+		floors = append(floors, "")
+	}
+	return floors
+}
+
+func texts(numbers []int) []string {
+	var s []string
+	for _, n := range numbers {
+		s = append(s, strconv.Itoa(n))
+	}
+	return s
+}
+
+// oneOf is a condition that one of the values satisfies, safe to join by AND.
+func oneOf(name string, values []string) string {
+	either := make([]string, len(values))
+	for i, v := range values {
+		either[i] = name + " = " + influxql.String(v)
+	}
+	return "(" + strings.Join(either, " OR ") + ")"
+}
+
+// builder writes one statement.
+type builder struct {
+	Query
+	where []string // conditions on tags
+}
+
+func (b builder) statement(floor string, groups []string) Statement {
+	if b.Operation == "integral" && !b.single() && !slices.Contains(groups, "id") {
+		return Statement{Text: b.summed(groups), Floor: floor}
+	}
+	extras := b.extras(groups)
+	columns := []string{b.call(`"value"`)}
+	for _, extra := range extras {
+		columns = append(columns, `"`+extra+`"`)
+	}
+	text := "SELECT " + strings.Join(columns, ", ") + " FROM " + influxql.Ident(b.Measurement) +
+		b.conditions(b.where) + b.grouping(groups, b.Fill) + b.tail()
+	return Statement{Text: text, Extras: extras, Floor: floor}
+}
+
+// summed is the integral over several devices: InfluxQL's own would run one
+// line through the points of all of them, so each device is integrated by
+// itself and the results are added.
+func (b builder) summed(groups []string) string {
+	inner := "SELECT " + b.call(`"value"`) + ` AS "integral" FROM ` + influxql.Ident(b.Measurement) +
+		b.conditions(b.where) + b.grouping(append(slices.Clone(groups), "id"), "none") + b.zone()
+	return `SELECT sum("integral") FROM (` + inner + ")" + b.conditions(nil) + b.grouping(groups, b.Fill) + b.tail()
+}
+
+// call is the function call of the operation on a column.
+func (b builder) call(column string) string {
+	switch {
+	case b.Operation == "":
+		return column
+	case b.N != "":
+		return b.Operation + "(" + column + ", " + b.N + ")"
+	case b.Operation == "integral":
+		return "integral(" + column + ", " + strconv.FormatInt(b.Unit.Microseconds(), 10) + "u)"
+	default:
+		return b.Operation + "(" + column + ")"
+	}
+}
+
+// extras are the columns that InfluxQL allows beside the value and the answer
+// has a use for. Points that have no value but a text are of no measurement of
+// ours, and are given as they are when nothing is calculated.
+func (b builder) extras(groups []string) []string {
+	if !b.points() {
+		return nil
+	}
+	var extras []string
+	_, ours := unitOfMeasurement[b.Measurement]
+	if b.Operation == "" && !ours && b.Format == SenML {
+		extras = append(extras, "text")
+	}
+	if !b.single() && !slices.Contains(groups, "id") {
+		extras = append(extras, "id")
+	}
+	if b.Operation == "" || !ours {
+		extras = append(extras, "unit")
+	}
+	return extras
+}
+
+// conditions joins the conditions on tags and the bounds of time, inclusive.
+func (b builder) conditions(tags []string) string {
+	where := slices.Clone(tags)
+	if b.From != nil {
+		where = append(where, "time >= "+strconv.FormatInt(int64(*b.From), 10)+"u")
+	}
+	if b.To != nil {
+		where = append(where, "time <= "+strconv.FormatInt(int64(*b.To), 10)+"u")
+	}
+	if len(where) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(where, " AND ")
+}
+
+func (b builder) grouping(tags []string, fill string) string {
+	var by []string
+	if b.windowed() {
+		by = append(by, "time("+b.Every.String()+b.offset()+")")
+	}
+	for _, tag := range tags {
+		by = append(by, `"`+tag+`"`)
+	}
+	if len(by) == 0 {
+		return ""
+	}
+	text := " GROUP BY " + strings.Join(by, ", ")
+	if b.windowed() && fill != "" {
+		text += " fill(" + fill + ")"
+	}
+	return text
+}
+
+// offset lets weeks start on Mondays; 1970 began on a Thursday. Of the two
+// offsets that do, the negative one stays right in weeks in which clocks are
+// changed on a Friday, Saturday or Sunday: InfluxDB 1.8.10 looks the zone up at
+// the time minus the offset.
+func (b builder) offset() string {
+	if b.Every.Unit != 'w' {
+		return ""
+	}
+	return ", -3d"
+}
+
+func (b builder) tail() string {
+	var text string
+	if b.Descending {
+		text = " ORDER BY time DESC"
+	}
+	if b.Limit > 0 {
+		text += " LIMIT " + strconv.Itoa(b.Limit)
+	}
+	return text + b.zone()
+}
+
+func (b builder) zone() string {
+	if !b.windowed() || b.Zone == "" {
+		return ""
+	}
+	return " tz(" + influxql.String(b.Zone) + ")"
+}
