@@ -44,7 +44,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	if b.left <= 0 {
 		return 0, fmt.Errorf("a value of more than %d bytes", maxValue)
 	}
-	n, err := b.from.Read(p)
+	n, err := b.from.Read(p[:min(len(p), b.left)])
 	b.left -= n
 	return n, err
 }

@@ -96,7 +96,7 @@ func checkName(what, s string) error {
 		case classes[s[i]] == replace:
 			return fmt.Errorf("%s %q: control character", what, clip(s))
 		case classes[s[i]] == backslash && escapes(s[i+1:]):
-			return fmt.Errorf("%s %q: backslash at the end or before one of \\ , = and space", what, clip(s))
+			return fmt.Errorf("%s %q: backslash at the end or before one of \\ , = \" and space", what, clip(s))
 		}
 	}
 	return nil

@@ -101,13 +101,14 @@ func appendEscaped(dst []byte, s string, escapeEquals bool) []byte {
 // would hide one: InfluxDB 1.8 finds the end of a line by skipping whatever
 // follows a backslash, so that of `\\ ` it sees an unescaped space, then takes a
 // quote in the same tag for the start of a string that runs on into the next
-// lines.
+// lines. In names it also drops the backslash before a quote, which line
+// protocol does not ask for.
 func escapes(rest string) bool {
 	if rest == "" {
 		return true
 	}
-	switch classes[rest[0]] {
-	case escape, equals, backslash:
+	switch rest[0] {
+	case '\\', ',', '=', ' ', '"':
 		return true
 	default:
 		return false

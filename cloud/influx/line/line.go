@@ -10,7 +10,7 @@
 //	U+0000..U+001F, U+007F                  U+2400..U+241F, U+2421 (control pictures)
 //	bytes that are no UTF-8                 U+FFFD
 //	a backslash at the end, or before a     U+FF3C (fullwidth backslash)
-//	backslash, comma, equals sign or space
+//	backslash, comma, equals sign, space or quote
 //	# at the start of a measurement         U+FF03 (fullwidth number sign)
 //
 // String fields keep every character, line breaks included; only bytes that are

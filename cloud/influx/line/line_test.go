@@ -29,6 +29,7 @@ func TestAppendWritesAPointAsOneLine(t *testing.T) {
 		"backslash inside":   {"m", []line.Tag{{Key: "p", Value: `C:\temp`}}, []line.Field{line.Int("i", 1)}, "m,p=C:\\temp i=1i 1700000000123456\n"},
 		"backslash at end":   {"m", []line.Tag{{Key: "p", Value: `C:\`}}, []line.Field{line.Int("i", 1)}, "m,p=C:\uFF3C i=1i 1700000000123456\n"},
 		"backslash, comma":   {"m", []line.Tag{{Key: "p", Value: `a\,b`}}, []line.Field{line.Int("i", 1)}, "m,p=a\uFF3C\\,b i=1i 1700000000123456\n"},
+		"backslash, quote":   {"m", []line.Tag{{Key: "p", Value: `a\"b`}}, []line.Field{line.Int("i", 1)}, "m,p=a\uFF3C\"b i=1i 1700000000123456\n"},
 		"line break in tag":  {"m", []line.Tag{{Key: "p", Value: "a\nm v=1"}}, []line.Field{line.Int("i", 1)}, "m,p=a\u240Am\\ v\\=1 i=1i 1700000000123456\n"},
 		"comment":            {"#m", nil, []line.Field{line.Int("i", 1)}, "\uFF03m i=1i 1700000000123456\n"},
 		"not UTF-8":          {"m", []line.Tag{{Key: "p", Value: "a\xffb"}}, []line.Field{line.String("s", "\xc3")}, "m,p=a\uFFFDb s=\"\uFFFD\" 1700000000123456\n"},
@@ -143,7 +144,7 @@ func expected(s string, measurement bool) string {
 			b.WriteRune('\u2400' + r)
 		case r == 0x7f:
 			b.WriteRune('\u2421')
-		case r == '\\' && (i+1 == len(s) || strings.IndexByte(`\,= `, s[i+1]) >= 0):
+		case r == '\\' && (i+1 == len(s) || strings.IndexByte(`\,= "`, s[i+1]) >= 0):
 			b.WriteRune('\uFF3C')
 		default:
 			b.WriteRune(r)
