@@ -66,7 +66,7 @@ func (e *Error) Unwrap() []error { return e.Mistakes }
 // does. A file that cannot be read gives the error of the operating system, any
 // other trouble an *Error.
 func Load(filename string, into any) error {
-	f, err := os.Open(filename) //nolint:gosec // the operator names the file
+	f, err := os.Open(filename)
 	if err != nil {
 		return fmt.Errorf("read configuration: %w", err)
 	}

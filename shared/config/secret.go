@@ -77,7 +77,7 @@ func (s secretSource) read() (string, error) {
 }
 
 func readSecret(filename string) (string, error) {
-	f, err := os.Open(filename) //nolint:gosec // the operator names the file
+	f, err := os.Open(filename)
 	if err != nil {
 		return "", err
 	}
