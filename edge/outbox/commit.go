@@ -1,0 +1,215 @@
+package outbox
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
+)
+
+// Commit makes what is pending durable. On an error it is pending still.
+func (o *Outbox) Commit() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.file.db == nil {
+		return errors.New("outbox is closed")
+	}
+	readings, unclocked := o.takePending()
+	err := o.commitAll(readings, unclocked)
+	if err != nil {
+		o.putBack(readings, unclocked)
+		return err
+	}
+	if err := o.setTimes(); err != nil {
+		return err
+	}
+	return o.makeRoom()
+}
+
+func (o *Outbox) takePending() (readings, unclocked []device.Reading) {
+	o.pendingMu.Lock()
+	defer o.pendingMu.Unlock()
+	readings, unclocked = o.pending, o.unclocked
+	o.pending, o.unclocked = nil, nil
+	return readings, unclocked
+}
+
+// putBack restores the order of arrival.
+func (o *Outbox) putBack(readings, unclocked []device.Reading) {
+	o.pendingMu.Lock()
+	defer o.pendingMu.Unlock()
+	o.pending = append(readings, o.pending...)
+	o.unclocked = append(unclocked, o.unclocked...)
+}
+
+// What a commit takes at most: a reading uncompressed, and the pages that every
+// transaction rewrites.
+const (
+	readingBytes = 400
+	reserve      = 64 * pageSize
+)
+
+// commitAll commits, and when the disk is full or the file damaged does what
+// can be done and tries again. On a full disk it drops before it commits, while
+// there is room inside the file for saying what was dropped.
+func (o *Outbox) commitAll(readings, unclocked []device.Reading) error {
+	if len(readings)+len(unclocked) == 0 {
+		return nil
+	}
+	need := int64(len(readings)+len(unclocked))*readingBytes + reserve
+	if o.cramped() && o.file.spare() < need {
+		if _, err := o.drop(2 * need); err != nil {
+			return err
+		}
+	}
+	err := o.commitOnce(readings, unclocked)
+	if errors.Is(err, errDamaged) {
+		if err = o.mend(err); err == nil {
+			err = o.commitOnce(readings, unclocked)
+		}
+	}
+	if isFull(err) {
+		o.freeBallast()
+	}
+	for isFull(err) {
+		if dropped, derr := o.drop(2 * need); derr != nil || dropped == 0 {
+			break
+		}
+		err = o.commitOnce(readings, unclocked)
+	}
+	if err != nil {
+		return fmt.Errorf("commit %d readings: %w", len(readings)+len(unclocked), err)
+	}
+	return nil
+}
+
+func (o *Outbox) commitOnce(readings, unclocked []device.Reading) error {
+	if err := o.lookBack(readings); err != nil {
+		return err
+	}
+	o.separate(readings)
+	e := o.nextEpoch()
+	newest := o.file.counts.Newest
+	for _, r := range readings {
+		newest = max(newest, r.Time)
+	}
+	err := o.file.update(func(tx *bbolt.Tx) error {
+		for batch := range slices.Chunk(readings, batchReadings) {
+			if err := o.putBatch(tx, &e, headFor(o.previous, batch), batch); err != nil {
+				return err
+			}
+		}
+		o.file.counts.Newest = newest
+		return o.putUnclocked(tx, unclocked)
+	})
+	if err != nil {
+		return err
+	}
+	o.committed(e)
+	return nil
+}
+
+// putBatch encodes and appends one batch as the next of the epoch.
+func (o *Outbox) putBatch(tx *bbolt.Tx, e *epoch, head contract.BatchHead, readings []device.Reading) error {
+	id := contract.BatchID{Epoch: e.id, Sequence: e.last + 1}
+	payload, err := o.encode(id, head, readings)
+	if err != nil {
+		return err
+	}
+	if err := o.file.put(tx, *e, contract.Block{ID: id, Readings: len(readings), Payload: payload}); err != nil {
+		return err
+	}
+	e.last++
+	return nil
+}
+
+// nextEpoch is the current epoch, with an ordinal behind all others.
+func (o *Outbox) nextEpoch() epoch {
+	e := o.current
+	if e.ordinal == 0 {
+		e.ordinal = 1
+		if n := len(o.file.order); n > 0 {
+			e.ordinal = o.file.order[n-1].ordinal + 1
+		}
+	}
+	return e
+}
+
+// committed takes over what a transaction has made true.
+func (o *Outbox) committed(e epoch) {
+	if e.last == o.current.last {
+		return
+	}
+	if _, known := o.file.epochs[e.id]; !known {
+		o.file.epochs[e.id] = e.ordinal
+		o.file.order = append(o.file.order, e)
+	}
+	i := slices.IndexFunc(o.file.order, func(known epoch) bool { return known.id == e.id })
+	o.file.order[i] = e
+	o.current = e
+	select {
+	case o.news <- struct{}{}:
+	default:
+	}
+}
+
+// lookBack prepares separate: only a clock that went back makes work.
+func (o *Outbox) lookBack(readings []device.Reading) error {
+	behind := slices.ContainsFunc(readings, func(r device.Reading) bool { return r.Time <= o.file.counts.Newest })
+	if !behind {
+		o.seen = nil
+		return nil
+	}
+	if o.seen != nil {
+		return nil
+	}
+	seen, err := o.collectSeen()
+	o.seen = seen
+	return err
+}
+
+// separate moves a reading by a microsecond as often as it takes to differ from
+// every earlier one of its device in the outbox: a point's identity is its
+// device and time, and two would become one.
+func (o *Outbox) separate(readings []device.Reading) {
+	type moment struct {
+		id device.ID
+		at device.Micros
+	}
+	within := make(map[moment]bool, len(readings))
+	for i := range readings {
+		r := &readings[i]
+		for within[moment{r.Device, r.Time}] || o.seen != nil && o.seen.has(r.Device.String(), r.Time) {
+			r.Time++
+		}
+		within[moment{r.Device, r.Time}] = true
+	}
+	if o.seen == nil {
+		return
+	}
+	for m := range within {
+		o.seen.add(m.id.String(), m.at)
+	}
+}
+
+// oldest finds the first waiting batch and the time of its first reading.
+func (o *Outbox) oldest() (id contract.BatchID, from device.Micros, ok bool) {
+	if o.file.db == nil || o.file.counts.Batches == 0 {
+		return id, 0, false
+	}
+	err := o.file.view(func(tx *bbolt.Tx) error {
+		k, v := tx.Bucket(bucketBatches).Cursor().First()
+		b, err := parseBlock(v)
+		if err != nil || len(k) != 12 {
+			return errDamaged
+		}
+		head, err := headOf(b.Payload)
+		id, from = b.ID, head.From
+		return err
+	})
+	return id, from, err == nil
+}

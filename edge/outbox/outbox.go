@@ -1,0 +1,241 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
+)
+
+// A commit takes what came within commitEvery, or batchReadings, whichever is
+// first.
+const (
+	commitEvery   = time.Second
+	batchReadings = 1000
+	// maxPending bounds the readings that wait in memory while the disk takes
+	// nothing; more are refused and counted.
+	maxPending = 20_000
+)
+
+// Config is what an operator writes about the outbox.
+type Config struct {
+	// Path of the file, beside which the ballast lies.
+	Path string `yaml:"path"`
+	// Limit is the most that waiting batches may take, in bytes.
+	Limit int64 `yaml:"limit_bytes"`
+	// MinFree is the free disk space, in bytes, that the outbox leaves to others.
+	MinFree int64 `yaml:"min_free_bytes"`
+	// Plain writes batches uncompressed, for hooks that read JSON only.
+	Plain bool `yaml:"plain"`
+}
+
+// DefaultConfig keeps 4 GB: 300 plugs polled every 10 s for about a month.
+func DefaultConfig() Config {
+	return Config{Path: "outbox.db", Limit: 4 << 30, MinFree: 64 << 20}
+}
+
+// Validate names every mistake by key.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Path == "" {
+		errs = append(errs, errors.New("path: required"))
+	}
+	if c.Limit < 1<<20 {
+		errs = append(errs, fmt.Errorf("limit_bytes: %d is under 1048576 (1 MiB)", c.Limit))
+	}
+	if c.MinFree < 0 {
+		errs = append(errs, fmt.Errorf("min_free_bytes: %d is negative", c.MinFree))
+	}
+	return errors.Join(errs...)
+}
+
+// Options is what the program passes beside the operator's Config.
+type Options struct {
+	Config
+	// Gateway is the source of the batches; receipts are asked for below it.
+	Gateway string
+	// Epoch of this run: 64 random bits.
+	Epoch contract.Epoch
+	// Clock tells the time, and whether the clock has been set; Boot the boot id
+	// and the seconds since boot.
+	Clock func() (device.Micros, bool)
+	Boot  func() (id string, monotonic float64)
+	// InWindow reports whether a batch is being sent; such ones are not dropped.
+	// nil means none is.
+	InWindow func(contract.BatchID) bool
+	// FreeDisk tells the free bytes beside path; nil asks the file system.
+	FreeDisk func(path string) (int64, error)
+	// NoSync skips fsync. For simulations only.
+	NoSync bool
+}
+
+// Outbox is the buffer of one gateway. Its methods are safe for concurrent use.
+type Outbox struct {
+	options Options
+	log     *slog.Logger
+	wake    chan struct{} // a batch's worth is pending
+	news    chan struct{} // something was committed
+
+	pendingMu sync.Mutex // protects pending, unclocked and refused
+	pending   []device.Reading
+	unclocked []device.Reading // times since boot
+	refused   int              // not told by a tombstone yet
+
+	mu       sync.Mutex // protects what follows; taken before pendingMu
+	file     *file
+	previous *contract.BatchID
+	current  epoch // ordinal 0 until the first commit of this run
+	seen     *seen // times already given, while the clock is behind
+	damaged  string
+	offset   device.Micros // true time of this boot's start, once known
+	ballast  bool
+	failing  bool
+}
+
+// Open opens or makes the file. One that is damaged is moved aside, its blocks
+// are salvaged into a new one, and the outbox goes on; [Outbox.Stats] and the
+// log tell. Only a file in use by another process, or a directory that can't be
+// written, is an error.
+func Open(options Options, log *slog.Logger) (*Outbox, error) {
+	o := &Outbox{options: options, log: log, wake: make(chan struct{}, 1), news: make(chan struct{}, 1)}
+	if err := os.MkdirAll(filepath.Dir(options.Path), 0o750); err != nil {
+		return nil, fmt.Errorf("make the outbox's directory: %w", err)
+	}
+	f, err := openFile(options.Path, options.NoSync)
+	if errors.Is(err, ErrLocked) {
+		return nil, fmt.Errorf("%w; is another gateway running?", err)
+	}
+	if err != nil {
+		if f, err = o.replace(err); err != nil {
+			return nil, err
+		}
+	}
+	o.adopt(f)
+	o.layBallast()
+	return o, nil
+}
+
+// adopt starts this run's epoch behind those in the file.
+func (o *Outbox) adopt(f *file) {
+	o.file = f
+	o.current = epoch{id: o.options.Epoch}
+	o.previous = nil
+	if n := len(f.order); n > 0 {
+		last := f.order[n-1]
+		o.previous = &contract.BatchID{Epoch: last.id, Sequence: last.last}
+	}
+	o.seen = nil
+}
+
+// Close commits what is pending and closes the file. Safe twice.
+func (o *Outbox) Close() error {
+	err := o.Commit()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.file.db == nil {
+		return nil
+	}
+	o.file.close()
+	return err
+}
+
+// Abandon closes the file as a crash would: nothing pending is committed.
+func (o *Outbox) Abandon() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.file.close()
+}
+
+// Accept takes a reading for the next commit. clockSet false means that its
+// time counts from the boot. It never blocks on the disk; when so many readings
+// wait for the disk that no more fit, the reading is refused, counted, and told
+// by the next tombstone.
+func (o *Outbox) Accept(r device.Reading, clockSet bool) error {
+	o.pendingMu.Lock()
+	defer o.pendingMu.Unlock()
+	if len(o.pending)+len(o.unclocked) >= maxPending {
+		o.refused++
+		return errors.New("outbox takes nothing: the disk is full or broken")
+	}
+	if !clockSet {
+		o.unclocked = append(o.unclocked, r)
+		return nil
+	}
+	o.pending = append(o.pending, r)
+	if len(o.pending) >= batchReadings {
+		select {
+		case o.wake <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// News has a value after each commit that added batches.
+func (o *Outbox) News() <-chan struct{} { return o.news }
+
+// Run commits every second, or sooner when a batch is full, until ctx ends; then
+// once more.
+func (o *Outbox) Run(ctx context.Context) error {
+	ticker := time.NewTicker(commitEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return o.Commit()
+		case <-ticker.C:
+		case <-o.wake:
+		}
+		o.report(ctx, o.Commit())
+	}
+}
+
+// report logs a disk that stops or starts to take readings, once each.
+func (o *Outbox) report(ctx context.Context, err error) {
+	switch {
+	case err != nil && !o.failing:
+		o.log.ErrorContext(ctx, "outbox not written: readings wait in memory", slog.Any("err", err))
+	case err == nil && o.failing:
+		o.log.InfoContext(ctx, "outbox written again")
+	}
+	o.failing = err != nil
+}
+
+// Epoch is this run's, Head its last committed batch (Sequence 0 before the
+// first) and the run before.
+func (o *Outbox) Head() (current contract.BatchID, previous *contract.BatchID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return contract.BatchID{Epoch: o.current.id, Sequence: o.current.last}, o.previous
+}
+
+// Stats tells what waits.
+func (o *Outbox) Stats() contract.OutboxStatus {
+	o.pendingMu.Lock()
+	refused := o.refused
+	o.pendingMu.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := o.file.counts
+	s := contract.OutboxStatus{
+		Readings: int(c.Readings + c.Unclocked), Batches: int(c.Batches), Bytes: c.Bytes, Limit: o.options.Limit,
+		Unclocked: int(c.Unclocked), Dropped: int(c.Dropped), Refused: int(c.Refused) + refused, Damaged: o.damaged,
+	}
+	for id := range o.file.aside {
+		s.SetAside = append(s.SetAside, id)
+	}
+	if info, err := os.Stat(o.options.Path); err == nil {
+		s.File = info.Size()
+	}
+	if oldest, from, ok := o.oldest(); ok {
+		s.Oldest, s.OldestID = &from, &oldest
+	}
+	return s
+}

@@ -1,0 +1,300 @@
+package outbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+
+	"github.com/wattline/wattline/shared/contract"
+)
+
+// ballastSize is freed first when the disk is full, so that there is room to
+// write down what has to be dropped.
+const ballastSize = 4 << 20
+
+// A drop takes a twentieth of the limit, so that it is not needed at each commit.
+const dropShare = 20
+
+// The file is made small again when it is larger than this and nearly empty.
+const (
+	shrinkAbove = 32 << 20
+	nearlyEmpty = 1 << 20
+)
+
+// dropStep bounds one transaction of a drop, in bytes of blocks.
+const dropStep = 32 << 20
+
+func (o *Outbox) ballastPath() string { return o.options.Path + ".ballast" }
+
+// layBallast writes the ballast if there is room for it; written bytes, because
+// a sparse file would hold no room.
+func (o *Outbox) layBallast() {
+	if info, err := os.Stat(o.ballastPath()); err == nil && info.Size() == ballastSize {
+		o.ballast = true
+		return
+	}
+	if free, err := o.freeDisk(); err != nil || free < 2*ballastSize {
+		return
+	}
+	if err := os.WriteFile(o.ballastPath(), bytes.Repeat([]byte{'b'}, ballastSize), 0o600); err != nil {
+		_ = os.Remove(o.ballastPath())
+		return
+	}
+	o.ballast = true
+}
+
+func (o *Outbox) freeBallast() bool {
+	if !o.ballast {
+		return false
+	}
+	o.ballast = false
+	o.log.Error("disk is full: ballast freed", slog.String("file", o.ballastPath()))
+	return os.Remove(o.ballastPath()) == nil
+}
+
+func (o *Outbox) freeDisk() (int64, error) {
+	if o.options.FreeDisk != nil {
+		return o.options.FreeDisk(o.options.Path)
+	}
+	var s unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(o.options.Path), &s); err != nil {
+		return 0, fmt.Errorf("ask for free disk space: %w", err)
+	}
+	return int64(s.Bavail) * s.Bsize, nil //nolint:gosec // a disk's size
+}
+
+// makeRoom drops the oldest batches while a limit is reached, and tells of
+// readings that were refused.
+func (o *Outbox) makeRoom() error {
+	if !o.ballast {
+		o.layBallast()
+	}
+	over := o.file.counts.Bytes - o.options.Limit
+	if free, err := o.freeDisk(); err == nil && free < o.options.MinFree && o.file.spare() < reserve && o.file.counts.Bytes > nearlyEmpty {
+		over = max(over, 1)
+	}
+	o.pendingMu.Lock()
+	refused := o.refused
+	o.pendingMu.Unlock()
+	if over <= 0 && refused == 0 {
+		return nil
+	}
+	want := int64(0)
+	if over > 0 {
+		want = over + min(o.options.Limit, o.file.counts.Bytes)/dropShare
+	}
+	_, err := o.drop(want)
+	return err
+}
+
+// cramped reports whether the disk is full: the ballast is gone and there is no
+// room to lay it again.
+func (o *Outbox) cramped() bool {
+	if o.ballast {
+		return false
+	}
+	free, err := o.freeDisk()
+	return err == nil && free < 2*ballastSize
+}
+
+// dropped is what a tombstone tells.
+type dropped struct {
+	head    contract.BatchHead
+	ids     []contract.BatchID
+	batches int
+	fresh   int64 // readings that no tombstone told of before
+	bytes   int64
+}
+
+// drop makes room of so many bytes: it deletes the oldest batches outside the
+// window and puts a tombstone, in one transaction. With want 0 it only tells of
+// refused readings.
+func (o *Outbox) drop(want int64) (batches int, err error) {
+	o.pendingMu.Lock()
+	refused := o.refused
+	o.pendingMu.Unlock()
+	e := o.nextEpoch()
+	before := e
+	var d dropped
+	err = o.file.update(func(tx *bbolt.Tx) error {
+		e, d = before, dropped{}
+		if err := o.collect(tx, &d, min(want, dropStep)); err != nil {
+			return err
+		}
+		if d.batches == 0 && refused == 0 {
+			return nil
+		}
+		d.head.Previous, d.head.Refused = o.previous, refused
+		d.head.Replaces = ranges(d.ids)
+		if d.head.From == 0 {
+			now, _ := o.options.Clock()
+			d.head.From, d.head.To = now, now
+		}
+		o.file.counts.Dropped += d.fresh
+		o.file.counts.Refused += int64(refused)
+		return o.putBatch(tx, &e, d.head, nil)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("drop batches: %w", err)
+	}
+	o.committed(e)
+	for _, id := range d.ids {
+		delete(o.file.aside, id)
+	}
+	o.pendingMu.Lock()
+	o.refused -= refused
+	o.pendingMu.Unlock()
+	if d.batches+refused > 0 {
+		o.log.Error("outbox is full: the oldest readings were dropped", slog.Int("batches", d.batches),
+			slog.Int("readings", d.head.Readings), slog.Int("refused", refused),
+			slog.Time("from", d.head.From.Time()), slog.Time("to", d.head.To.Time()))
+	}
+	return d.batches, nil
+}
+
+// collect deletes the oldest batches outside the window until so many bytes are
+// free, and notes what they were.
+func (o *Outbox) collect(tx *bbolt.Tx, d *dropped, want int64) error {
+	type victim struct{ key, block []byte }
+	var victims []victim
+	cursor := tx.Bucket(bucketBatches).Cursor()
+	for k, v := cursor.First(); k != nil && d.bytes < want; k, v = cursor.Next() {
+		b, err := parseBlock(v)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errDamaged, err)
+		}
+		if o.options.InWindow != nil && o.options.InWindow(b.ID) {
+			continue
+		}
+		if err := d.add(b); err != nil {
+			return err
+		}
+		d.bytes += int64(len(v))
+		victims = append(victims, victim{bytes.Clone(k), v})
+	}
+	for _, victim := range victims {
+		if err := o.file.remove(tx, victim.key, victim.block); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add notes a batch; one that is a tombstone itself hands on what it told.
+func (d *dropped) add(b contract.Block) error {
+	head, err := headOf(b.Payload)
+	if err != nil {
+		return err
+	}
+	if d.head.From == 0 || head.From < d.head.From {
+		d.head.From = head.From
+	}
+	d.head.To = max(d.head.To, head.To)
+	d.head.Readings += head.Readings
+	d.fresh += int64(b.Readings)
+	d.batches++
+	d.ids = append(d.ids, b.ID)
+	for _, r := range head.Replaces {
+		for n := r.From; n <= r.To; n++ {
+			d.ids = append(d.ids, contract.BatchID{Epoch: r.Epoch, Sequence: n})
+		}
+	}
+	return nil
+}
+
+// ranges joins ids that follow each other; it keeps the order of epochs.
+func ranges(ids []contract.BatchID) []contract.Range {
+	byEpoch := make(map[contract.Epoch][]uint64)
+	var epochs []contract.Epoch
+	for _, id := range ids {
+		if byEpoch[id.Epoch] == nil {
+			epochs = append(epochs, id.Epoch)
+		}
+		byEpoch[id.Epoch] = append(byEpoch[id.Epoch], id.Sequence)
+	}
+	var out []contract.Range
+	for _, e := range epochs {
+		numbers := byEpoch[e]
+		slices.Sort(numbers)
+		for _, n := range slices.Compact(numbers) {
+			if last := len(out) - 1; last >= 0 && out[last].Epoch == e && out[last].To+1 == n {
+				out[last].To = n
+				continue
+			}
+			out = append(out, contract.Range{Epoch: e, From: n, To: n})
+		}
+	}
+	return out
+}
+
+// shrink gives the space of a drained backlog back: what little waits is copied
+// into a new file that takes the old one's place.
+func (o *Outbox) shrink() {
+	if o.file.counts.Bytes > nearlyEmpty || o.file.counts.Unclocked > 0 {
+		return
+	}
+	info, err := os.Stat(o.options.Path)
+	if err != nil || info.Size() < shrinkAbove {
+		return
+	}
+	if err := o.copyFile(); err != nil {
+		o.log.Warn("outbox file not made smaller", slog.Any("err", err))
+	}
+}
+
+func (o *Outbox) copyFile() error {
+	path := o.options.Path + ".new"
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove an old copy: %w", err)
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, PageSize: pageSize, NoSync: o.options.NoSync})
+	if err != nil {
+		return fmt.Errorf("open the copy: %w", err)
+	}
+	err = guard(func() error { return bbolt.Compact(db, o.file.db, dropStep) })
+	if err = errors.Join(err, db.Sync(), db.Close()); err != nil {
+		return fmt.Errorf("copy: %w", err)
+	}
+	// The new file is complete and on disk; the rename is the one step.
+	o.file.close()
+	renamed := os.Rename(path, o.options.Path)
+	if renamed == nil {
+		renamed = syncDir(filepath.Dir(path))
+	}
+	f, err := openFile(o.options.Path, o.options.NoSync)
+	if err != nil {
+		return errors.Join(renamed, err)
+	}
+	o.file = f
+	return renamed
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	defer dir.Close() //nolint:errcheck // only synced
+	if err := dir.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", path, err)
+	}
+	return nil
+}
+
+// Warning is the share of the limit, in percent, that a warning is due for: 0,
+// 50, 80 or 90.
+func Warning(s contract.OutboxStatus) int {
+	for _, percent := range []int64{90, 80, 50} {
+		if s.Limit > 0 && s.Bytes >= s.Limit/100*percent {
+			return int(percent)
+		}
+	}
+	return 0
+}

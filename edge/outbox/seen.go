@@ -1,0 +1,72 @@
+package outbox
+
+import (
+	"hash/maphash"
+	"strings"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/device"
+	"github.com/wattline/wattline/shared/senml"
+)
+
+// seen remembers which device was read at which time, in half a megabyte
+// however many there are: a bit for each hash. A false memory only moves a
+// reading by one microsecond more.
+type seen struct {
+	seed maphash.Seed
+	bits []uint64
+}
+
+const seenBits = 1 << 22
+
+func newSeen() *seen {
+	return &seen{seed: maphash.MakeSeed(), bits: make([]uint64, seenBits/64)}
+}
+
+func (s *seen) place(id string, at device.Micros) (word int, bit uint64) {
+	h := maphash.Comparable(s.seed, struct {
+		id string
+		at device.Micros
+	}{id, at}) % seenBits
+	return int(h / 64), 1 << (h % 64)
+}
+
+func (s *seen) add(id string, at device.Micros) {
+	word, bit := s.place(id, at)
+	s.bits[word] |= bit
+}
+
+func (s *seen) has(id string, at device.Micros) bool {
+	word, bit := s.place(id, at)
+	return s.bits[word]&bit != 0
+}
+
+// collectSeen reads the times of everything that waits. It takes as long as
+// reading the backlog, and only a clock that went back asks for it.
+func (o *Outbox) collectSeen() (*seen, error) {
+	s := newSeen()
+	err := o.file.view(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketBatches).ForEach(func(_, v []byte) error {
+			b, err := parseBlock(v)
+			if err != nil {
+				return errDamaged
+			}
+			e, err := bus.Decode(b.Payload)
+			if err != nil {
+				return err
+			}
+			records, err := senml.Decode(e.Data, bus.MaxRecords)
+			if err != nil {
+				return err
+			}
+			for _, r := range records {
+				id, _, _ := strings.Cut(r.Name, "/")
+				s.add(id, r.Time)
+			}
+			return nil
+		})
+	})
+	return s, err
+}

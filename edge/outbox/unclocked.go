@@ -1,0 +1,191 @@
+package outbox
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
+)
+
+// convertChunks bounds one transaction of setting times: so many commits' worth.
+const convertChunks = 64
+
+// putUnclocked keeps readings whose times count from the boot.
+func (o *Outbox) putUnclocked(tx *bbolt.Tx, readings []device.Reading) error {
+	if len(readings) == 0 {
+		return nil
+	}
+	boot, _ := o.options.Boot()
+	boots := tx.Bucket(bucketBoots)
+	if boots.Get([]byte(boot)) == nil {
+		if err := boots.Put([]byte(boot), newestKnown(o.file.counts.Newest)); err != nil {
+			return fmt.Errorf("put boot: %w", err)
+		}
+	}
+	bucket := tx.Bucket(bucketUnclocked)
+	for chunk := range slices.Chunk(readings, batchReadings) {
+		text, err := json.Marshal(chunk)
+		if err != nil {
+			return fmt.Errorf("encode readings without time: %w", err)
+		}
+		n, err := bucket.NextSequence()
+		if err != nil {
+			return fmt.Errorf("number readings without time: %w", err)
+		}
+		if err := bucket.Put(unclockedKey(n, boot), bus.Compress(text)); err != nil {
+			return fmt.Errorf("put readings without time: %w", err)
+		}
+		o.file.counts.Unclocked += int64(len(chunk))
+	}
+	return nil
+}
+
+// unclockedKey orders by arrival; boots follow each other.
+func unclockedKey(n uint64, boot string) []byte {
+	return append(binary.BigEndian.AppendUint64(nil, n), boot...)
+}
+
+// newestKnown is the lower bound of everything that happens in a boot: the
+// newest time accepted before it.
+func newestKnown(newest device.Micros) []byte {
+	return binary.BigEndian.AppendUint64(nil, uint64(newest)) //nolint:gosec // bits
+}
+
+// setTimes turns readings without time into batches, once the clock is set:
+// those of this boot with their true times, those of earlier boots with times
+// estimated between what was known before and the start of this boot. Those of
+// a box that never knew any time stay where they are, counted.
+func (o *Outbox) setTimes() error {
+	if o.file.counts.Unclocked == 0 {
+		return nil
+	}
+	now, set := o.options.Clock()
+	if !set {
+		return nil
+	}
+	boot, monotonic := o.options.Boot()
+	if o.offset == 0 {
+		o.offset = now - device.Micros(monotonic*1e6)
+	}
+	if o.seen == nil { // not inside the transaction that needs it
+		seen, err := o.collectSeen()
+		if err != nil {
+			return err
+		}
+		o.seen = seen
+	}
+	t := timing{boot: boot, offset: o.offset}
+	for {
+		n, err := o.setSomeTimes(&t)
+		if err != nil {
+			return fmt.Errorf("set the times of readings: %w", err)
+		}
+		if n == 0 {
+			return nil
+		}
+		o.log.Info("readings got their times", slog.Int("readings", n))
+	}
+}
+
+// timing is where the conversion stands.
+type timing struct {
+	boot   string
+	offset device.Micros
+	old    map[string]device.Micros // offset of each earlier boot
+	end    device.Micros            // of what was estimated so far
+	skip   uint64                   // numbers up to this stay
+}
+
+// setSomeTimes converts up to convertChunks chunks in one transaction: a crash
+// leaves each chunk on exactly one side.
+func (o *Outbox) setSomeTimes(t *timing) (readings int, err error) {
+	e := o.nextEpoch()
+	before := e
+	err = o.file.update(func(tx *bbolt.Tx) error {
+		e, readings = before, 0
+		bucket := tx.Bucket(bucketUnclocked)
+		cursor := bucket.Cursor()
+		var done [][]byte
+		for k, v := cursor.Seek(unclockedKey(t.skip+1, "")); k != nil && len(done) < convertChunks; k, v = cursor.Next() {
+			n, err := o.convert(tx, &e, t, string(k[8:]), v)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				t.skip = binary.BigEndian.Uint64(k)
+				continue
+			}
+			readings += n
+			done = append(done, bytes.Clone(k))
+		}
+		for _, k := range done {
+			if err := bucket.Delete(k); err != nil {
+				return fmt.Errorf("delete readings without time: %w", err)
+			}
+		}
+		o.file.counts.Unclocked -= int64(readings)
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	o.committed(e)
+	return readings, nil
+}
+
+// convert turns one chunk into a batch; 0 means that it must stay.
+func (o *Outbox) convert(tx *bbolt.Tx, e *epoch, t *timing, boot string, chunk []byte) (int, error) {
+	text, err := bus.Inflate(chunk)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	var readings []device.Reading
+	if err := json.Unmarshal(text, &readings); err != nil || len(readings) == 0 {
+		return 0, fmt.Errorf("%w: readings without time: %w", errDamaged, err)
+	}
+	offset, estimated, ok := o.offsetOf(tx, t, boot, readings)
+	if !ok {
+		return 0, nil
+	}
+	for i := range readings {
+		readings[i].Time += offset
+		o.file.counts.Newest = max(o.file.counts.Newest, readings[i].Time)
+		t.end = max(t.end, readings[i].Time)
+	}
+	o.separate(readings)
+	head := headFor(o.previous, readings)
+	head.Estimated = estimated
+	return len(readings), o.putBatch(tx, e, head, readings)
+}
+
+// offsetOf is what makes a time since the boot a true one.
+func (o *Outbox) offsetOf(tx *bbolt.Tx, t *timing, boot string, readings []device.Reading) (device.Micros, *contract.Span, bool) {
+	if boot == t.boot {
+		return t.offset, nil, true
+	}
+	v := tx.Bucket(bucketBoots).Get([]byte(boot))
+	if len(v) != 8 {
+		return 0, nil, false
+	}
+	lower := device.Micros(binary.BigEndian.Uint64(v)) //nolint:gosec // bits
+	if lower == 0 {
+		return 0, nil, false // this box never knew any time before
+	}
+	if t.old == nil {
+		t.old = make(map[string]device.Micros)
+	}
+	offset, known := t.old[boot]
+	if !known {
+		offset = max(lower, t.end) + 1 - readings[0].Time
+		t.old[boot] = offset
+	}
+	return offset, &contract.Span{From: lower, To: max(t.offset, readings[len(readings)-1].Time+offset)}, true
+}
