@@ -73,7 +73,7 @@ func relative(root, imported string) string {
 }
 
 func run(dir string, args ...string) ([]byte, error) {
-	cmd := exec.Command("go", args...) //nolint:noctx // go list ends by itself
+	cmd := exec.Command("go", args...)
 	cmd.Dir = dir
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
