@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -87,6 +88,14 @@ func mustExec(t testing.TB, c *influx.Client, database string, statements ...str
 func mustWrite(t testing.TB, c *influx.Client, database, lines string) {
 	t.Helper()
 	if err := c.Write(t.Context(), database, []byte(lines)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// kill ends a process as a crash does.
+func kill(t testing.TB, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -30,10 +30,6 @@ import (
 // ErrInUse says that a directory belongs to another running program.
 var ErrInUse = errors.New("the directory is in use")
 
-// orphanGrace is how long an influxd without a supervisor may take to end by
-// itself.
-const orphanGrace = 10 * time.Second
-
 // lockFile opens the file and locks it; ok is false where somebody else has it.
 func lockFile(path string) (f *os.File, ok bool, err error) {
 	f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // our own directory
@@ -62,19 +58,28 @@ func tryLock(f *os.File) (bool, error) {
 	}
 }
 
+// ownPatience is how long a lock may take to come free: a program that was
+// killed holds it until the kernel has cleared it away.
+const ownPatience = time.Second
+
 // lockOwn takes the lock of the supervising process and writes its id inside,
 // for the message of the next one who wants it.
-func lockOwn(dir string) (*os.File, error) {
+func lockOwn(ctx context.Context, dir string) (*os.File, error) {
 	path := filepath.Join(dir, ownLockFile)
 	f, ok, err := lockFile(path)
 	if err != nil {
 		return nil, err
 	}
 	if !ok {
-		holder, _ := os.ReadFile(path) //nolint:gosec // our own directory
-		_ = f.Close()
-		return nil, fmt.Errorf("%w: process %s runs InfluxDB on %s; stop it, or choose another directory",
-			ErrInUse, strings.TrimSpace(string(holder)), dir)
+		err = awaitLock(ctx, f, time.After(ownPatience), func() error {
+			holder, _ := os.ReadFile(path) //nolint:gosec // our own directory
+			return fmt.Errorf("%w: process %s runs InfluxDB on %s; stop it, or choose another directory",
+				ErrInUse, strings.TrimSpace(string(holder)), dir)
+		})
+		if err != nil {
+			_ = f.Close()
+			return nil, err
+		}
 	}
 	if err := f.Truncate(0); err == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
@@ -82,32 +87,9 @@ func lockOwn(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// lockChild takes the lock that influxd will inherit, ending an orphan that
-// still has it.
-func lockChild(ctx context.Context, dir string, log *slog.Logger) (*os.File, error) {
-	path := filepath.Join(dir, childLockFile)
-	f, ok, err := lockFile(path)
-	if err != nil || ok {
-		return f, err
-	}
-	if err := endOrphan(ctx, dir, f, log); err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-// endOrphan ends the influxd on record and returns when f is locked.
-func endOrphan(ctx context.Context, dir string, f *os.File, log *slog.Logger) error {
-	process, err := recorded(dir)
-	if err != nil {
-		return fmt.Errorf("%w: a process that this program did not start holds %s; end it (fuser %s names it): %w",
-			ErrInUse, f.Name(), f.Name(), err)
-	}
-	defer process.Release() //nolint:errcheck // nothing to lose
-	log.WarnContext(ctx, "influxd without a supervisor found, ending it", slog.String("component", "influxd"))
-	_ = process.Signal(syscall.SIGTERM)
-	kill := time.After(orphanGrace)
+// awaitLock returns when f is locked. When late fires it calls tooLate, whose
+// error ends the wait.
+func awaitLock(ctx context.Context, f *os.File, late <-chan time.Time, tooLate func() error) error {
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
 	for {
@@ -116,12 +98,45 @@ func endOrphan(ctx context.Context, dir string, f *os.File, log *slog.Logger) er
 		}
 		select {
 		case <-poll.C:
-		case <-kill:
-			_ = process.Signal(syscall.SIGKILL)
+		case <-late:
+			if err := tooLate(); err != nil {
+				return err
+			}
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the earlier influxd to end: %w", context.Cause(ctx))
+			return fmt.Errorf("wait for %s: %w", f.Name(), context.Cause(ctx))
 		}
 	}
+}
+
+// lockChild takes the lock that influxd will inherit, ending an orphan that
+// still has it. An orphan has grace to end by itself.
+func lockChild(ctx context.Context, dir string, grace time.Duration, log *slog.Logger) (*os.File, error) {
+	path := filepath.Join(dir, childLockFile)
+	f, ok, err := lockFile(path)
+	if err != nil || ok {
+		return f, err
+	}
+	if err := endOrphan(ctx, dir, f, grace, log); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// endOrphan ends the influxd on record and returns when f is locked.
+func endOrphan(ctx context.Context, dir string, f *os.File, grace time.Duration, log *slog.Logger) error {
+	process, err := recorded(dir)
+	if err != nil {
+		return fmt.Errorf("%w: a process that this program did not start holds %s; end it (fuser %s names it): %w",
+			ErrInUse, f.Name(), f.Name(), err)
+	}
+	defer process.Release() //nolint:errcheck // nothing to lose
+	log.WarnContext(ctx, "influxd without a supervisor found, ending it", slog.String("component", "influxd"))
+	_ = process.Signal(syscall.SIGTERM)
+	return awaitLock(ctx, f, time.After(grace), func() error {
+		_ = process.Signal(syscall.SIGKILL)
+		return nil
+	})
 }
 
 // record writes down which process influxd is. The start time tells it from a

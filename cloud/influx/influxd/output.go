@@ -78,12 +78,15 @@ func (o *output) mayWarn() bool {
 	return o.warned <= warnPerMinute
 }
 
-// forget makes room for what the next influxd says.
-func (o *output) forget() {
+// begin makes room for what the next influxd says.
+func (o *output) begin() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.tail, o.line = nil, o.line[:0]
 }
+
+// end takes what influxd said last, if it ended in the middle of a line.
+func (o *output) end() { _, _ = o.Write([]byte{'\n'}) }
 
 // last gives the last lines that are complaints, or the last line of all.
 func (o *output) last() string {

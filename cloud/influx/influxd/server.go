@@ -104,12 +104,12 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.cfg.Dir, err = prepareDir(s.cfg.Dir); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	own, err := lockOwn(s.cfg.Dir)
+	own, err := lockOwn(ctx, s.cfg.Dir)
 	if err != nil {
 		return err
 	}
 	s.locks = append(s.locks, own)
-	child, err := lockChild(ctx, s.cfg.Dir, s.log)
+	child, err := lockChild(ctx, s.cfg.Dir, s.cfg.StopTimeout, s.log)
 	if err != nil {
 		return err
 	}
@@ -263,6 +263,7 @@ func (s *Server) runOnce(attempt int) error {
 	ctx, ended := context.WithCancelCause(context.Background())
 	s.running.Go(func() { s.awaitReady(ctx, attempt, "http://"+address) })
 	err = command.Wait()
+	s.out.end()
 	ended(errors.New("influxd ended"))
 	s.mu.Lock()
 	s.command = nil
@@ -290,7 +291,7 @@ func (s *Server) spawn(address, config string) (*exec.Cmd, error) {
 	if s.closed {
 		return nil, errors.New("closed")
 	}
-	s.out.forget()
+	s.out.begin()
 	if err := command.Start(); err != nil {
 		return nil, err
 	}
