@@ -36,22 +36,29 @@ func (c *Component) answer(ctx context.Context, q Query, floor int, known bool, 
 		return err
 	}
 	out := &parts{ctx: ctx, to: w}
-	var form writer = newPack(q, unit, c.options.Nanoseconds, out)
-	if q.Format == Series {
-		form = &series{query: q, unit: unit, parts: out}
-	}
+	form := newForm(q, unit, c.options.Nanoseconds, out)
 	for _, s := range q.Statements(floor, known) {
 		err := c.query(ctx, q, s.Text, func(_ string, tags map[string]string, columns []string, rows [][]any) error {
 			return pass(form, q, s, tags, columns, rows)
 		})
-		if out.failed != nil {
-			return out.failed // the asker's end broke, not InfluxDB's
-		}
 		if err != nil {
 			return err
 		}
 	}
 	return form.end()
+}
+
+func newForm(q Query, unit string, nanoseconds bool, out *parts) writer {
+	var form writer
+	if q.Format == Series {
+		form = &series{query: q, unit: unit, parts: out}
+	} else {
+		form = newPack(q, unit, nanoseconds, out)
+	}
+	if q.Operation == "integral" {
+		return newSums(q, form)
+	}
+	return form
 }
 
 // pass hands the rows of one chunk on.
@@ -122,7 +129,14 @@ type verdict interface {
 
 // query asks InfluxDB once. A database that is not there has no points.
 func (c *Component) query(ctx context.Context, q Query, text string, each func(string, map[string]string, []string, [][]any) error) error {
-	err := c.options.Store.Query(ctx, q.Database, text, each)
+	var broken error // on this side
+	err := c.options.Store.Query(ctx, q.Database, text, func(name string, tags map[string]string, columns []string, rows [][]any) error {
+		broken = each(name, tags, columns, rows)
+		return broken
+	})
+	if broken != nil {
+		return broken
+	}
 	if v, ok := errors.AsType[verdict](err); ok {
 		c.heard(ctx)
 		if v.DatabaseMissing() {

@@ -113,8 +113,8 @@ type builder struct {
 }
 
 func (b builder) statement(floor string, groups []string) Statement {
-	if b.Operation == "integral" && !b.single() && !slices.Contains(groups, "id") {
-		return Statement{Text: b.summed(groups), Floor: floor}
+	if b.Operation == "integral" {
+		return Statement{Text: b.integral(groups), Floor: floor}
 	}
 	extras := b.extras(groups)
 	columns := []string{b.call(`"value"`)}
@@ -122,17 +122,18 @@ func (b builder) statement(floor string, groups []string) Statement {
 		columns = append(columns, `"`+extra+`"`)
 	}
 	text := "SELECT " + strings.Join(columns, ", ") + " FROM " + influxql.Ident(b.Measurement) +
-		b.conditions(b.where) + b.grouping(groups, b.Fill) + b.tail()
+		b.conditions() + b.grouping(groups, b.Fill) + b.tail()
 	return Statement{Text: text, Extras: extras, Floor: floor}
 }
 
-// summed is the integral over several devices: InfluxQL's own would run one
-// line through the points of all of them, so each device is integrated by
-// itself and the results are added.
-func (b builder) summed(groups []string) string {
-	inner := "SELECT " + b.call(`"value"`) + ` AS "integral" FROM ` + influxql.Ident(b.Measurement) +
-		b.conditions(b.where) + b.grouping(append(slices.Clone(groups), "id"), "none") + b.zone()
-	return `SELECT sum("integral") FROM (` + inner + ")" + b.conditions(nil) + b.grouping(groups, b.Fill) + b.tail()
+// integral asks for the integral of each device in ascending order; see sums
+// for the reasons. The points of one place are one line, however it is spelled.
+func (b builder) integral(groups []string) string {
+	if !b.single() && !slices.Contains(groups, "id") {
+		groups = append(slices.Clone(groups), "id")
+	}
+	return "SELECT " + b.call(`"value"`) + " FROM " + influxql.Ident(b.Measurement) +
+		b.conditions() + b.grouping(groups, "none") + b.zone()
 }
 
 // call is the function call of the operation on a column.
@@ -171,8 +172,8 @@ func (b builder) extras(groups []string) []string {
 }
 
 // conditions joins the conditions on tags and the bounds of time, inclusive.
-func (b builder) conditions(tags []string) string {
-	where := slices.Clone(tags)
+func (b builder) conditions() string {
+	where := slices.Clone(b.where)
 	if b.From != nil {
 		where = append(where, "time >= "+strconv.FormatInt(int64(*b.From), 10)+"u")
 	}
@@ -188,7 +189,11 @@ func (b builder) conditions(tags []string) string {
 func (b builder) grouping(tags []string, fill string) string {
 	var by []string
 	if b.windowed() {
-		by = append(by, "time("+b.Every.String()+b.offset()+")")
+		width := b.Every.String()
+		if offset := b.Every.offset(); offset != 0 {
+			width += ", " + strconv.FormatInt(offset.Microseconds(), 10) + "u"
+		}
+		by = append(by, "time("+width+")")
 	}
 	for _, tag := range tags {
 		by = append(by, `"`+tag+`"`)
@@ -201,17 +206,6 @@ func (b builder) grouping(tags []string, fill string) string {
 		text += " fill(" + fill + ")"
 	}
 	return text
-}
-
-// offset lets weeks start on Mondays; 1970 began on a Thursday. Of the two
-// offsets that do, the negative one stays right in weeks in which clocks are
-// changed on a Friday, Saturday or Sunday: InfluxDB 1.8.10 looks the zone up at
-// the time minus the offset.
-func (b builder) offset() string {
-	if b.Every.Unit != 'w' {
-		return ""
-	}
-	return ", -3d"
 }
 
 func (b builder) tail() string {

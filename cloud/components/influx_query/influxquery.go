@@ -13,7 +13,8 @@
 //
 // An id or a floor matches what lies there in either spelling, with and without
 // the site's default floor. The integral over several devices is the sum of
-// theirs. Weeks start on Mondays. Windows need from; to is now unless given.
+// theirs, and belongs to windows that have points: where one has none, what
+// flowed in it counts in the next that has. Weeks start on Mondays. Windows need from; to is now unless given.
 // The time of a value that is of no point in particular is the start of its
 // window, else from, else 0. The first and the last window hold what lies
 // between from and to only.

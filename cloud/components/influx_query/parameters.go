@@ -210,6 +210,9 @@ func (p *parser) fill() {
 			p.wrong("fill", "%s is none of null none previous linear, nor a number", clip(fill))
 		}
 	}
+	if strings.Contains(fill, ".") && p.q.Operation == "count" {
+		p.wrong("fill", "%s is not a whole number, which a count is", clip(fill))
+	}
 	if k := operations[p.q.Operation]; k == picker || k == lister {
 		p.wrong("fill", "not together with operation %s, which gives nothing for an empty window", p.q.Operation)
 	}

@@ -13,18 +13,16 @@ const partLimit = 1 << 20
 // parts gathers the pieces of a JSON array and hands them over in arrays of at
 // most partLimit bytes. It holds one part; the answer may hold another.
 type parts struct {
-	ctx    context.Context //nolint:containedctx // lives as long as one request
-	to     Answer
-	buf    []byte
-	failed error // of the asker's end
+	ctx context.Context //nolint:containedctx // lives as long as one request
+	to  Answer
+	buf []byte
 }
 
 // hand passes on what was gathered, a whole JSON array.
 func (p *parts) hand() error {
 	part := p.buf
 	p.buf = make([]byte, 0, min(2*len(part), partLimit)) // the answer keeps the other
-	p.failed = p.to.Part(p.ctx, part)
-	return p.failed
+	return p.to.Part(p.ctx, part)
 }
 
 // appendString appends s as a JSON string.
