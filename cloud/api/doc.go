@@ -1,0 +1,15 @@
+// Package api is the REST server. It turns a request into a message on the bus,
+// waits for the answer and turns that into a response; it decides nothing and
+// keeps nothing but what the retained topics tell ([directory]). So any number
+// of it may run side by side, each hearing only the answers to its own
+// questions.
+//
+// Two families of routes: /api/in and /api/out relay to any agent and any
+// component, known or not, as IoToad did; /api/v1 speaks of devices, readings,
+// commands and gateways, with every mistake of a request named at once (RFC
+// 9457). Beside them /healthz, /readyz and /metrics.
+//
+// Whatever a client sends, it costs a bounded amount: connections, headers,
+// bodies, parameters and questions under way have limits, and a client that is
+// slow to send or to take is cut off. The package owns the HTTP library.
+package api

@@ -1,0 +1,76 @@
+package api
+
+import (
+	"bytes"
+	"net/http"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/wattline/wattline/shared/metrics"
+)
+
+// link is one entry of an index.
+type link struct {
+	Path string `json:"path"`
+	What string `json:"what"`
+}
+
+var topLinks = []link{
+	{"/api/v1", "devices, readings, commands, gateways: the API"},
+	{"/api/in/{agent}/{subpath}", "PUT: send a command to any agent, as IoToad did"},
+	{"/api/out/{component}/{subpath}", "GET: ask any component, as IoToad did"},
+	{"/healthz", "whether the process lives"},
+	{"/readyz", "whether it can answer"},
+	{"/metrics", "figures for Prometheus"},
+}
+
+var v1Links = []link{
+	{"/api/v1/devices", "GET: places with their plugs; type, floor, row, column, gateway, limit, cursor"},
+	{"/api/v1/devices/{id}", "GET: one place"},
+	{"/api/v1/devices/{id}/state", "GET: its newest reading"},
+	{"/api/v1/devices/{id}/relay", `PUT {"on": true, "reason": "...", "deadline_s": 10}: switch it`},
+	{"/api/v1/commands", `POST {"select": {"floor": 2, "row": 1}, "on": false, "dry_run": false}: switch many`},
+	{"/api/v1/readings", "GET ?measurement=power&id=&type=&floor=&row=&column=&from=&to=&operation=&every=&group_by=...: series"},
+	{"/api/v1/gateways", "GET: gateways and how they are"},
+	{"/api/v1/gateways/{id}", "GET: one gateway"},
+	{"/api/v1/ledger", "GET ?gateway=&from=&to=: what is proven to be stored"},
+	{"/api/v1/quarantine", "GET: batches that could not be stored as they are"},
+	{"/api/v1/quarantine/{id}/replay", "POST: try one again"},
+}
+
+// index is GET /: where things are.
+func (s *Server) index(c *fiber.Ctx) error {
+	return c.JSON(fiber.Map{"name": "Wattline", "version": s.options.Version, "links": topLinks})
+}
+
+func (s *Server) indexV1(c *fiber.Ctx) error {
+	return c.JSON(fiber.Map{"links": v1Links})
+}
+
+// health is GET /healthz: the process lives and serves.
+func (s *Server) health(c *fiber.Ctx) error {
+	return c.JSON(fiber.Map{"status": "ok", "version": s.options.Version})
+}
+
+// readiness is GET /readyz: requests can be answered, as far as it depends on
+// the api. That the registry was heard is told but not asked for: the relay
+// does without.
+func (s *Server) readiness(c *fiber.Ctx) error {
+	_, heard := s.house.Site()
+	up := s.asker.Link().IsUp() && s.hearer.IsUp()
+	status := "ok"
+	if !up {
+		status = "no connection to the broker"
+		c.Status(http.StatusServiceUnavailable)
+	}
+	return c.JSON(fiber.Map{"status": status, "broker": up, "registry": heard})
+}
+
+func (s *Server) metrics(c *fiber.Ctx) error {
+	var b bytes.Buffer
+	if err := s.options.Metrics.WriteText(&b); err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderContentType, metrics.ContentType)
+	return c.Send(b.Bytes())
+}

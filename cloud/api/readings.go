@@ -1,0 +1,202 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/wattline/wattline/shared/bus"
+)
+
+const (
+	querier         = "influx_query" // the component that knows the readings
+	defaultDatabase = "sp"
+)
+
+// readingsParameters are those of influx_query, which checks their values, and
+// where to look. The format is negotiated by the header Accept.
+var readingsParameters = []string{
+	"measurement", "database", "operation", "n", "unit", "id", "type", "floor", "row", "column", "from", "to",
+	"every", "group_by", "fill", "tz", "limit", "order",
+}
+
+// topicLevel is what may become a level of a topic.
+var topicLevel = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9\-:._]{0,254}$`)
+
+// lostPlus is a time whose + was read as a space, as it is in a query string.
+var lostPlus = regexp.MustCompile(`^(\d{4}-\d\d-\d\dT[0-9:.]+) (\d\d:\d\d)$`)
+
+// readings is GET /api/v1/readings: series as JSON or CSV, or a SenML pack.
+func (s *Server) readings(c *fiber.Ctx) error {
+	q := readQuery(c)
+	q.allow(readingsParameters...)
+	measurement, database := q.text("measurement"), defaultDatabase
+	if measurement == "" {
+		q.mistake("measurement", "required, as in power, voltage, current, energy or status")
+	} else if !topicLevel.MatchString(measurement) {
+		q.mistake("measurement", "not letters, digits and - : . _")
+	}
+	if q.values["database"] != nil {
+		if database = q.text("database"); !topicLevel.MatchString(database) {
+			q.mistake("database", "not lower-case letters, digits and _")
+		}
+	}
+	accept, err := negotiate(c, fiber.MIMEApplicationJSON, senmlType, csvType)
+	if err != nil {
+		return err
+	}
+	data, err := readingsQuestion(q, accept)
+	if err != nil {
+		return err
+	}
+	topic, err := bus.Query(querier, database+"/"+measurement)
+	if err != nil {
+		q.mistake("measurement", err.Error())
+	}
+	if err := mistaken(q.mistakes); err != nil {
+		return err
+	}
+	form, contentType := form(accept, zoneOf(q.text("tz")))
+	return s.stream(c, question{topic: topic, data: data, wait: s.config.HTTP.AnswerTimeout}, contentType, form, func(answer bus.Envelope) error {
+		if err := componentProblem(querier, answer); err != nil {
+			return err
+		}
+		return render(c, contentType, form, answer.Data)
+	})
+}
+
+// readingsQuestion is the data of the question: the parameters as they are.
+func readingsQuestion(q *query, accept string) (json.RawMessage, error) {
+	values := map[string]string{"format": "series"}
+	if accept == senmlType {
+		values["format"] = "senml"
+	}
+	for _, name := range q.order {
+		switch name {
+		case "measurement", "database", "format":
+		case "from", "to":
+			values[name] = lostPlus.ReplaceAllString(q.text(name), "$1+$2")
+		default:
+			values[name] = q.text(name)
+		}
+	}
+	return json.Marshal(values)
+}
+
+func form(accept string, zone *time.Location) (renderer, string) {
+	switch accept {
+	case senmlType:
+		return &arrayStream{}, senmlType
+	case csvType:
+		return &csvStream{zone: zone}, csvType + "; charset=utf-8; header=present"
+	default:
+		return &seriesStream{zone: zone}, fiber.MIMEApplicationJSON
+	}
+}
+
+// zoneOf is the zone in which times are written; what it is not, influx_query
+// says.
+func zoneOf(name string) *time.Location {
+	if name == "" || strings.EqualFold(name, "local") {
+		return time.UTC
+	}
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		return time.UTC
+	}
+	return zone
+}
+
+// ledger is GET /api/v1/ledger: the answer of ledger_query as it is.
+func (s *Server) ledger(c *fiber.Ctx) error {
+	q := readQuery(c)
+	q.allow("gateway", "from", "to")
+	return s.passOn(c, q, "")
+}
+
+// quarantine is GET /api/v1/quarantine.
+func (s *Server) quarantine(c *fiber.Ctx) error {
+	q := readQuery(c)
+	q.allow("gateway", "from", "to", "limit")
+	return s.passOn(c, q, "quarantine")
+}
+
+const keeper = "ledger_query" // the component that knows the ledger
+
+func (s *Server) passOn(c *fiber.Ctx, q *query, subpath string) error {
+	if err := mistaken(q.mistakes); err != nil {
+		return err
+	}
+	values := q.joined()
+	for _, name := range []string{"from", "to"} {
+		if v, given := values[name]; given {
+			values[name] = lostPlus.ReplaceAllString(v, "$1+$2")
+		}
+	}
+	data, err := json.Marshal(values)
+	if err != nil {
+		return err
+	}
+	topic, err := bus.Query(keeper, subpath)
+	if err != nil {
+		return err
+	}
+	return s.streamJSON(c, question{topic: topic, data: data, wait: s.config.HTTP.AnswerTimeout})
+}
+
+func (s *Server) streamJSON(c *fiber.Ctx, q question) error {
+	return s.stream(c, q, fiber.MIMEApplicationJSON, &arrayStream{}, func(answer bus.Envelope) error {
+		if err := componentProblem(moduleOf(q.topic), answer); err != nil {
+			return err
+		}
+		if len(answer.Data) == 0 {
+			answer.Data = json.RawMessage("null")
+		}
+		c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+		return c.Send(answer.Data)
+	})
+}
+
+// replay is POST /api/v1/quarantine/{id}/replay.
+func (s *Server) replay(c *fiber.Ctx) error {
+	if len(c.BodyRaw()) > 0 {
+		b, err := readBody(c)
+		if err != nil {
+			return err
+		}
+		for name := range b.members {
+			b.mistake(name, "no such member; the body is empty")
+		}
+		if err := mistaken(b.mistakes); err != nil {
+			return err
+		}
+	}
+	id, err := pathID(c)
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(map[string]string{"id": id})
+	if err != nil {
+		return err
+	}
+	topic, err := bus.Command(keeper, "replay")
+	if err != nil {
+		return err
+	}
+	answer, err := s.ask(question{topic: topic, data: data, wait: s.config.HTTP.AnswerTimeout})
+	if err != nil {
+		return err
+	}
+	if err := componentProblem(keeper, answer); err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	if len(answer.Data) == 0 {
+		answer.Data = json.RawMessage("null")
+	}
+	return c.Status(http.StatusOK).Send(answer.Data)
+}

@@ -1,0 +1,170 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/wattline/wattline/shared/metrics"
+)
+
+// localRoute is where a request keeps the pattern of its route.
+const localRoute = "route"
+
+// idleWorker is how long a worker of the HTTP library waits for another
+// connection. It is also how long the library's janitor sleeps after the end.
+const idleWorker = 200 * time.Millisecond
+
+type counters struct {
+	requests  *metrics.CounterVec2
+	seconds   *metrics.HistogramVec
+	strays    *metrics.Counter
+	malformed *metrics.Counter
+}
+
+func newCounters(r *metrics.Registry, s *Server) counters {
+	r.GaugeFunc("wattline_api_questions_waiting", "Messages on the bus that wait for their answer.", func() float64 { return float64(s.asking.Load()) })
+	r.GaugeFunc("wattline_api_connections_open", "Connections of clients.", func() float64 {
+		if s.listener == nil {
+			return 0
+		}
+		return float64(s.listener.count())
+	})
+	return counters{
+		requests: r.CounterVec2("wattline_api_requests_total", "Requests by route and status.", 500, "route", "status"),
+		seconds: r.HistogramVec("wattline_api_request_seconds", "Time from the request to the begin of its answer, by route.", 50, "route",
+			0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 12),
+		strays:    r.Counter("wattline_api_strays_total", "Answers that came too late or to nobody."),
+		malformed: r.Counter("wattline_api_malformed_total", "Retained messages that were not understood."),
+	}
+}
+
+func (s *Server) routes() *fiber.App {
+	h := s.config.HTTP
+	app := fiber.New(fiber.Config{
+		AppName: "Wattline", DisableStartupMessage: true, DisablePreParseMultipartForm: true,
+		CaseSensitive: true, Immutable: true, // strings outlive the handler: questions are asked in other goroutines
+		DisableDefaultDate: true, // the library's clock is a goroutine that never ends; observe sets the date
+		BodyLimit:          h.BodyLimit, ReadBufferSize: h.HeaderLimit, Concurrency: h.Connections,
+		ReadTimeout: h.ReadTimeout, IdleTimeout: h.IdleTimeout,
+		ErrorHandler: s.failOutside,
+	})
+	app.Server().MaxIdleWorkerDuration = idleWorker
+	app.Use(s.observe)
+	s.route(app, http.MethodGet, "/", s.index)
+	s.route(app, http.MethodGet, "/healthz", s.health)
+	s.route(app, http.MethodGet, "/readyz", s.readiness)
+	s.route(app, http.MethodGet, "/metrics", s.metrics)
+	s.route(app, http.MethodPut, "/api/in/*", s.relayIn)
+	s.route(app, http.MethodGet, "/api/out/*", s.relayOut)
+	s.route(app, http.MethodGet, "/api/v1", s.indexV1)
+	s.route(app, http.MethodGet, "/api/v1/devices", s.devices)
+	s.route(app, http.MethodGet, "/api/v1/devices/:id", s.device)
+	s.route(app, http.MethodGet, "/api/v1/devices/:id/state", s.state)
+	s.route(app, http.MethodPut, "/api/v1/devices/:id/relay", s.relay)
+	s.route(app, http.MethodPost, "/api/v1/commands", s.commands)
+	s.route(app, http.MethodGet, "/api/v1/readings", s.readings)
+	s.route(app, http.MethodGet, "/api/v1/gateways", s.gateways)
+	s.route(app, http.MethodGet, "/api/v1/gateways/:id", s.gateway)
+	s.route(app, http.MethodGet, "/api/v1/ledger", s.ledger)
+	s.route(app, http.MethodGet, "/api/v1/quarantine", s.quarantine)
+	s.route(app, http.MethodPost, "/api/v1/quarantine/:id/replay", s.replay)
+	return app
+}
+
+func (s *Server) route(app *fiber.App, method, pattern string, handle fiber.Handler) {
+	app.Add(method, pattern, func(c *fiber.Ctx) error {
+		c.Locals(localRoute, pattern)
+		return handle(c)
+	})
+	if method == http.MethodGet {
+		app.Add(http.MethodHead, pattern, func(c *fiber.Ctx) error {
+			c.Locals(localRoute, pattern)
+			return handle(c)
+		})
+	}
+}
+
+// observe stands around every request: it counts, logs, and keeps a panic of
+// one from the others.
+func (s *Server) observe(c *fiber.Ctx) error {
+	begin := time.Now()
+	if err := s.guard(c); err != nil {
+		if err := s.fail(c, err); err != nil {
+			return err
+		}
+	}
+	c.Set(fiber.HeaderDate, begin.UTC().Format(http.TimeFormat))
+	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
+	route, ok := c.Locals(localRoute).(string)
+	if !ok {
+		route = metrics.Other
+	}
+	status := c.Response().StatusCode()
+	took := time.Since(begin)
+	s.count.requests.With(route, strconv.Itoa(status)).Inc()
+	s.count.seconds.With(route).Observe(took.Seconds())
+	if s.log.Enabled(s.life, slog.LevelDebug) {
+		s.log.DebugContext(s.life, "request", slog.String("method", c.Method()), slog.String("path", shorten(c.Path())),
+			slog.Int("status", status), slog.Duration("duration", took))
+	}
+	return nil
+}
+
+func shorten(s string) string { return s[:min(len(s), 200)] }
+
+func (s *Server) guard(c *fiber.Ctx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.ErrorContext(s.life, "request panicked", slog.String("method", c.Method()), slog.String("path", shorten(c.Path())),
+				slog.Any("err", p), slog.String("stack", string(debug.Stack())))
+			err = newProblem(http.StatusInternalServerError, "internal error; the log of the api says more")
+		}
+	}()
+	if err := sameOrigin(c); err != nil {
+		return err
+	}
+	return c.Next()
+}
+
+// sameOrigin refuses what a page of another site makes a browser send: there is
+// no login that would stop it. Browsers say where a request comes from, other
+// clients need not (Fetch Metadata; RFC 6454 section 7).
+func sameOrigin(c *fiber.Ctx) error {
+	if m := c.Method(); m == http.MethodGet || m == http.MethodHead || m == http.MethodOptions {
+		return nil
+	}
+	refused := newProblem(http.StatusForbidden, "a page of another site may not write here")
+	switch c.Get("Sec-Fetch-Site") {
+	case "same-origin", "none":
+		return nil
+	case "":
+	default:
+		return refused
+	}
+	origin := c.Get(fiber.HeaderOrigin)
+	if origin == "" {
+		return nil
+	}
+	if u, err := url.Parse(origin); err != nil || !strings.EqualFold(u.Host, string(c.Request().Host())) {
+		return refused
+	}
+	return nil
+}
+
+// failOutside answers what never reached a handler: requests that are no HTTP,
+// too large or too slow.
+func (s *Server) failOutside(c *fiber.Ctx, err error) error {
+	if err := s.fail(c, err); err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderDate, time.Now().UTC().Format(http.TimeFormat))
+	s.count.requests.With("none", strconv.Itoa(c.Response().StatusCode())).Inc()
+	return nil
+}

@@ -1,0 +1,186 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/wattline/wattline/cloud/api/directory"
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/hook"
+	"github.com/wattline/wattline/shared/metrics"
+)
+
+// leave is how long requests under way may take once the server is told to end.
+const leave = 5 * time.Second
+
+// Options are what the composition root gives.
+type Options struct {
+	// Bus says how to reach the broker; client ids and subscriptions are the
+	// api's own.
+	Bus bus.Options
+	// Instance names this run of the api, so that it hears its own answers only.
+	// Empty draws one.
+	Instance string
+	Version  string
+	Metrics  *metrics.Registry // may be nil
+}
+
+// Server is one api. Run it once.
+type Server struct {
+	config  Config
+	options Options
+	log     *slog.Logger
+	house   *directory.Directory
+	asker   *bus.Asker
+	hearer  *bus.Link // hears the retained topics
+	app     *fiber.App
+	count   counters
+	asking  atomic.Int64 // questions under way
+
+	listener *listener
+	ready    chan struct{}
+	// life ends when requests under way are to be cut off; it is set by New so
+	// that handlers find it.
+	life context.Context //nolint:containedctx // it is the server's life: the HTTP library has no context per request
+	end  context.CancelFunc
+	work sync.WaitGroup // goroutines that feed answers in parts
+}
+
+// New allocates a server.
+func New(config Config, options Options, log *slog.Logger) *Server {
+	if options.Instance == "" {
+		options.Instance = hook.Instance()
+	}
+	s := &Server{config: config, options: options, log: log, house: directory.New(), ready: make(chan struct{})}
+	s.count = newCounters(options.Metrics, s)
+	s.life, s.end = context.WithCancel(context.Background())
+	asking := options.Bus
+	asking.ClientID = hook.ClientID("api")
+	s.asker = bus.NewAsker("api/"+options.Instance, asking, s.count.strays.Inc, log)
+	// A link of its own: thousands of states a second do not delay an answer.
+	hearing := options.Bus
+	hearing.ClientID = hook.ClientID("api-directory")
+	hearing.Up = s.subscribe
+	s.hearer = bus.NewLink(hearing, log)
+	s.app = s.routes()
+	return s
+}
+
+func (s *Server) subscribe(ctx context.Context, session *bus.Session) error {
+	s.house.Connected()
+	for _, filter := range directory.Filters() {
+		if err := session.Subscribe(ctx, filter, s.hear); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) hear(m bus.Message) {
+	if err := s.house.Hear(m); err != nil {
+		s.count.malformed.Inc()
+		s.log.Debug("retained message not understood", slog.String("topic", m.Topic), slog.Any("err", err)) //nolint:sloglint // no request lives here
+	}
+}
+
+// Listen binds the address, so that an address in use is known before anything
+// else starts. Run does it when nobody has.
+func (s *Server) Listen() error {
+	if s.listener != nil {
+		return nil
+	}
+	l, err := listen(s.config.HTTP.Listen, s.config.HTTP.WriteTimeout)
+	if err != nil {
+		return err
+	}
+	s.listener = l
+	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
+		s.log.Warn("the api listens beyond this machine: whoever reaches it may switch plugs", slog.String("address", a.String())) //nolint:sloglint // no request lives here
+	}
+	return nil
+}
+
+// Addr is host:port of the listener, "" before Listen.
+func (s *Server) Addr() string {
+	if s.listener == nil {
+		return ""
+	}
+	return s.listener.Addr().String()
+}
+
+// Ready is closed when the server listens and the bus was up for the first time.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Run serves until ctx ends, then lets requests under way finish for up to five
+// seconds, and returns when nothing of the server is running any more.
+func (s *Server) Run(ctx context.Context) error {
+	if err := s.options.Bus.Validate(); err != nil {
+		return err
+	}
+	if err := s.Listen(); err != nil {
+		return err
+	}
+	// The links outlive ctx: requests under way still need them.
+	linked, unlink := context.WithCancel(context.WithoutCancel(ctx))
+	var links, serving sync.WaitGroup
+	defer links.Wait()
+	defer unlink()
+	failures := make(chan error, 3)
+	links.Go(func() { failures <- s.asker.Run(linked) })
+	links.Go(func() { failures <- s.hearer.Run(linked) })
+	serving.Go(func() { failures <- s.app.Listener(s.listener) })
+	s.log.InfoContext(ctx, "api listens", slog.String("address", s.Addr()))
+
+	err := s.untilDone(ctx, failures)
+	s.close(context.WithoutCancel(ctx))
+	serving.Wait()
+	s.work.Wait()
+	return err
+}
+
+// untilDone waits for the bus, says that the server is ready, and waits on.
+func (s *Server) untilDone(ctx context.Context, failures <-chan error) error {
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	waiting.Go(func() {
+		if s.asker.Link().AwaitUp(ctx) == nil && s.hearer.AwaitUp(ctx) == nil {
+			close(s.ready)
+		}
+	})
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failures:
+		if err == nil {
+			err = errors.New("stopped by itself")
+		}
+		return fmt.Errorf("api: %w", err)
+	}
+}
+
+// close ends the HTTP server: no new connections, five seconds for the requests
+// under way, then they are cut off.
+func (s *Server) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, leave)
+	defer cancel()
+	if err := s.app.ShutdownWithContext(ctx); err != nil {
+		s.log.WarnContext(ctx, "requests under way are cut off", slog.Int("connections", s.listener.count()), slog.Any("err", err))
+	}
+	_ = s.listener.Close() // closed already, unless serving had not begun
+	s.end()
+	s.listener.cut()
+	for s.listener.count() > 0 { // handlers return as soon as life has ended
+		time.Sleep(5 * time.Millisecond)
+		s.listener.cut()
+	}
+}
