@@ -1,0 +1,417 @@
+// Package forwarder carries batches from the outbox to the storing hook and
+// releases them by its receipts.
+//
+// It sends in order, with a bounded window of batches unanswered; sends again
+// what got no receipt in time, and everything unanswered after a reconnect.
+// There is no limit on time or tries. Only a receipt with the digest of what
+// was sent releases a batch: neither the broker's acknowledgement nor an error
+// does. One batch that is never answered while others are is set aside, so that
+// it can't hold the rest up.
+//
+// The decisions are in [Forwarder.Step] and [Forwarder.Hear], which take the
+// time as an argument and start nothing; [Forwarder.Run] drives them.
+package forwarder
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/metrics"
+)
+
+// Settings of the protocol.
+const (
+	window       = 64               // batches unanswered at once
+	firstRetry   = 10 * time.Second // without a receipt
+	lastRetry    = 2 * time.Minute
+	strikes      = 10        // sends without a receipt while others got theirs
+	asideRetry   = time.Hour // for batches set aside
+	releaseEvery = 100 * time.Millisecond
+	releaseBatch = 64
+	inbox        = 1024 // receipts messages that wait to be looked at
+)
+
+// Source is where batches come from; *outbox.Outbox is one.
+type Source interface {
+	Next(after contract.BatchID, n int) ([]contract.Block, error)
+	Block(id contract.BatchID) (contract.Block, bool, error)
+	Delete(receipts ...contract.Receipt) ([]contract.BatchID, error)
+	SetAside(id contract.BatchID, now time.Time) error
+	Aside() []contract.BatchID
+	News() <-chan struct{}
+}
+
+// Options of a forwarder.
+type Options struct {
+	Source Source
+	// Send hands a batch to the connection; an error means that there is none.
+	Send func(id contract.BatchID, payload []byte) error
+	// ReadingsPerSecond limits the catch-up; 0 means no limit.
+	ReadingsPerSecond float64
+	// Random draws from [0, 1), for jitter; nil means the runtime's generator.
+	Random func() float64
+	// Counters may be nil.
+	Sent, Resent, Released, Unanswered *metrics.Counter
+}
+
+// Forwarder is the sending side of one gateway. Step, Hear, Connected and
+// Disconnected must not be called concurrently; Run sees to it.
+type Forwarder struct {
+	options   Options
+	log       *slog.Logger
+	events    chan func()
+	connected bool
+
+	flights  map[contract.BatchID]*flight
+	order    []contract.BatchID // of flights, as they were first sent
+	after    contract.BatchID   // newest batch read from the source
+	answered uint64             // receipts that released something
+	release  []contract.Receipt
+	due      time.Time // of the next release
+	hour     time.Time // of the next retry of those set aside
+	budget   float64   // readings that may be sent now
+	refill   time.Time
+
+	heldMu sync.Mutex // protects held; nothing else is locked under it
+	held   map[contract.BatchID]bool
+}
+
+// flight is a batch that was sent and not answered.
+type flight struct {
+	digest   contract.Digest
+	sends    int
+	strikes  int
+	answered uint64    // Forwarder.answered when it was sent last
+	due      time.Time // zero: on the new connection
+}
+
+// New allocates a forwarder.
+func New(options Options, log *slog.Logger) *Forwarder {
+	if options.Random == nil {
+		options.Random = rand.Float64
+	}
+	return &Forwarder{
+		options: options, log: log, events: make(chan func(), inbox),
+		flights: make(map[contract.BatchID]*flight), held: make(map[contract.BatchID]bool),
+	}
+}
+
+// InWindow reports whether a batch was sent and not answered. Safe for
+// concurrent use.
+func (f *Forwarder) InWindow(id contract.BatchID) bool {
+	f.heldMu.Lock()
+	defer f.heldMu.Unlock()
+	return f.held[id]
+}
+
+// Up, Down and Receipts tell a running forwarder of the connection; they may be
+// called from anywhere and do not block for long.
+func (f *Forwarder) Up() { f.events <- f.Connected }
+
+// Down tells that the connection is lost.
+func (f *Forwarder) Down() { f.events <- f.Disconnected }
+
+// Receipts hands over an answer to batches. When too many wait it is discarded:
+// the batches will be sent again and answered again.
+func (f *Forwarder) Receipts(payload []byte) {
+	select {
+	case f.events <- func() { f.Hear(payload) }:
+	default:
+		f.options.Unanswered.Inc()
+	}
+}
+
+// Run forwards until ctx ends, then releases what was answered.
+func (f *Forwarder) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			f.flush(ctx, time.Time{})
+			return nil
+		case event := <-f.events:
+			event()
+			for range len(f.events) { // all that is there, before sending more
+				(<-f.events)()
+			}
+		case <-f.options.Source.News():
+		case <-timer.C:
+		}
+		timer.Reset(max(time.Until(f.Step(ctx, time.Now())), 0))
+	}
+}
+
+// Connected tells that a new connection is up: everything unanswered is due.
+func (f *Forwarder) Connected() {
+	f.connected = true
+	for _, flight := range f.flights {
+		flight.due = time.Time{}
+	}
+}
+
+// Disconnected tells that the connection is lost.
+func (f *Forwarder) Disconnected() { f.connected = false }
+
+// Hear takes an answer. Anything that is no receipt releases nothing.
+func (f *Forwarder) Hear(payload []byte) {
+	answer, err := bus.Decode(payload)
+	var receipts contract.Receipts
+	if err == nil {
+		err = json.Unmarshal(answer.Data, &receipts)
+	}
+	if err != nil || answer.ErrorText() != "" || len(receipts.All()) == 0 {
+		f.options.Unanswered.Inc()
+		f.log.Debug("answer to a batch that releases nothing", slog.String("error", answer.ErrorText()), slog.Any("err", err))
+		return
+	}
+	for _, r := range receipts.All() {
+		f.hear(r)
+	}
+}
+
+// hear queues one receipt. A batch that is not in flight may still wait in the
+// source (this run sent it before a crash); the source compares the digest.
+func (f *Forwarder) hear(r contract.Receipt) {
+	if flight, ok := f.flights[r.ID]; ok {
+		if flight.digest != r.Digest {
+			f.options.Unanswered.Inc()
+			return
+		}
+		f.land(r.ID)
+	}
+	f.answered++
+	f.release = append(f.release, r)
+}
+
+// land takes a batch out of the window.
+func (f *Forwarder) land(id contract.BatchID) {
+	delete(f.flights, id)
+	f.heldMu.Lock()
+	delete(f.held, id)
+	f.heldMu.Unlock()
+}
+
+// Step does what is due at now and tells when it wants to be called again.
+func (f *Forwarder) Step(ctx context.Context, now time.Time) (next time.Time) {
+	f.flush(ctx, now)
+	if f.connected {
+		f.retry(ctx, now)
+	}
+	if f.connected {
+		f.retryAside(ctx, now)
+	}
+	next = now.Add(time.Minute)
+	if f.connected {
+		wait, err := f.fill(now)
+		if err != nil {
+			f.log.ErrorContext(ctx, "outbox not read", slog.Any("err", err))
+			wait = time.Second
+		}
+		if wait > 0 {
+			next = now.Add(wait)
+		}
+	}
+	for _, flight := range f.flights {
+		if f.connected {
+			next = earlier(next, flight.due)
+		}
+	}
+	if len(f.release) > 0 {
+		next = earlier(next, f.due)
+	}
+	return next
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// retry sends again, in order, what is due.
+func (f *Forwarder) retry(ctx context.Context, now time.Time) {
+	f.trim()
+	for _, id := range f.order {
+		flight := f.flights[id]
+		if flight.due.After(now) {
+			continue
+		}
+		if !f.resend(ctx, id, flight, now) {
+			return
+		}
+	}
+}
+
+// trim forgets the order of what has landed.
+func (f *Forwarder) trim() {
+	kept := f.order[:0]
+	for _, id := range f.order {
+		if _, flying := f.flights[id]; flying {
+			kept = append(kept, id)
+		}
+	}
+	f.order = kept
+}
+
+// flush releases at the source what was answered, many at a time; the zero time
+// means at once.
+func (f *Forwarder) flush(ctx context.Context, now time.Time) {
+	if len(f.release) == 0 {
+		return
+	}
+	if !now.IsZero() && len(f.release) < releaseBatch && now.Before(f.due) {
+		return
+	}
+	f.due = now.Add(releaseEvery)
+	released, err := f.options.Source.Delete(f.release...)
+	if err != nil {
+		// They stay in the list: released later, or sent and answered again.
+		f.log.WarnContext(ctx, "answered batches not released yet", slog.Int("batches", len(f.release)), slog.Any("err", err))
+		f.release = f.release[max(0, len(f.release)-16*releaseBatch):]
+		return
+	}
+	f.options.Released.Add(float64(len(released)))
+	f.options.Unanswered.Add(float64(len(f.release) - len(released)))
+	f.release = f.release[:0]
+}
+
+// resend sends a batch again; false means that the connection takes nothing.
+func (f *Forwarder) resend(ctx context.Context, id contract.BatchID, flight *flight, now time.Time) bool {
+	if flight.answered < f.answered && !flight.due.IsZero() {
+		flight.strikes++
+	}
+	if flight.strikes >= strikes {
+		f.setAside(ctx, id, now)
+		return true
+	}
+	block, ok, err := f.options.Source.Block(id)
+	if err != nil {
+		f.log.ErrorContext(ctx, "batch not read", slog.String("batch", id.String()), slog.Any("err", err))
+		flight.due = now.Add(firstRetry)
+		return true
+	}
+	if !ok { // dropped, or released by an earlier receipt
+		f.land(id)
+		return true
+	}
+	f.options.Resent.Inc()
+	return f.send(block, flight, now)
+}
+
+func (f *Forwarder) setAside(ctx context.Context, id contract.BatchID, now time.Time) {
+	if err := f.options.Source.SetAside(id, now); err != nil {
+		f.log.ErrorContext(ctx, "batch not set aside", slog.String("batch", id.String()), slog.Any("err", err))
+		f.flights[id].due = now.Add(lastRetry)
+		return
+	}
+	f.log.ErrorContext(ctx, "batch set aside: no receipt while others got theirs; it is tried again each hour", slog.String("batch", id.String()))
+	f.land(id)
+}
+
+// send publishes; false means that there is no connection.
+func (f *Forwarder) send(b contract.Block, flight *flight, now time.Time) bool {
+	if err := f.options.Send(b.ID, b.Payload); err != nil {
+		f.connected = false
+		return false
+	}
+	flight.sends++
+	flight.answered = f.answered
+	wait := min(firstRetry<<min(flight.sends-1, 8), lastRetry)
+	flight.due = now.Add(wait + time.Duration(f.options.Random()*float64(wait)/4))
+	return true
+}
+
+// fill sends new batches while the window has room. It tells how long to wait
+// for the rate limit, 0 when not for that.
+func (f *Forwarder) fill(now time.Time) (wait time.Duration, err error) {
+	for len(f.flights) < window && f.connected {
+		if wait := f.earn(now); wait > 0 {
+			return wait, nil
+		}
+		blocks, err := f.options.Source.Next(f.after, min(window-len(f.flights), window/4))
+		if err != nil {
+			return 0, err
+		}
+		if len(blocks) == 0 {
+			return 0, f.startOver()
+		}
+		for _, b := range blocks {
+			f.after = b.ID
+			f.budget -= float64(b.Readings)
+			if _, flying := f.flights[b.ID]; !flying && !f.launch(b, now) {
+				break
+			}
+		}
+	}
+	return 0, nil
+}
+
+// startOver goes back to the beginning when everything was sent and answered
+// but something waits all the same: a source that had to mend itself may have
+// found batches again.
+func (f *Forwarder) startOver() error {
+	if len(f.flights) > 0 || len(f.release) > 0 || f.after == (contract.BatchID{}) {
+		return nil
+	}
+	blocks, err := f.options.Source.Next(contract.BatchID{}, 1)
+	if err == nil && len(blocks) > 0 {
+		f.after = contract.BatchID{}
+	}
+	return err
+}
+
+// launch sends a batch for the first time in this run. One that the connection
+// does not take flies all the same: it is due on the next one.
+func (f *Forwarder) launch(b contract.Block, now time.Time) bool {
+	flight := &flight{digest: contract.DigestOf(b.Payload)}
+	f.flights[b.ID] = flight
+	f.order = append(f.order, b.ID)
+	f.heldMu.Lock()
+	f.held[b.ID] = true
+	f.heldMu.Unlock()
+	f.options.Sent.Inc()
+	return f.send(b, flight, now)
+}
+
+// earn refills the rate limit's budget; it tells how long to wait while there
+// is none.
+func (f *Forwarder) earn(now time.Time) time.Duration {
+	rate := f.options.ReadingsPerSecond
+	if rate <= 0 {
+		return 0
+	}
+	if !f.refill.IsZero() {
+		f.budget = min(f.budget+rate*now.Sub(f.refill).Seconds(), rate)
+	}
+	f.refill = now
+	if f.budget >= 0 {
+		return 0
+	}
+	return time.Duration(-f.budget/rate*float64(time.Second)) + time.Millisecond
+}
+
+// retryAside sends the batches set aside once an hour.
+func (f *Forwarder) retryAside(ctx context.Context, now time.Time) {
+	if now.Before(f.hour) {
+		return
+	}
+	f.hour = now.Add(asideRetry)
+	for _, id := range f.options.Source.Aside() {
+		block, ok, err := f.options.Source.Block(id)
+		if err != nil || !ok {
+			continue
+		}
+		if !f.send(block, &flight{}, now) { // its receipt is known by the source
+			return
+		}
+		f.log.InfoContext(ctx, "batch set aside is tried again", slog.String("batch", id.String()))
+	}
+}
