@@ -3,9 +3,13 @@ package hs110_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"math"
 	"net"
+	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -162,6 +166,33 @@ func TestClientTriesOnceMoreOnANewConnection(t *testing.T) {
 	}
 }
 
+func TestOnlyWhatPassesIsTriedOnceMore(t *testing.T) {
+	op := func(err error) error {
+		return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", err)}
+	}
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{io.EOF, true},
+		{fmt.Errorf("read length: %w", io.ErrUnexpectedEOF), true},
+		{op(syscall.ECONNRESET), true},
+		{op(syscall.EPIPE), true},
+		{op(syscall.ETIMEDOUT), true},
+		{&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, true},
+		{op(syscall.ECONNREFUSED), false},
+		{op(syscall.EHOSTUNREACH), false},
+		{op(syscall.ENETUNREACH), false},
+		{op(syscall.EHOSTDOWN), false},
+		{hs110.ErrFrame, false},
+		{&net.DNSError{Err: "no such host", IsNotFound: true}, false},
+	} {
+		if got := hs110.Passing(c.err); got != c.want {
+			t.Errorf("%v: %v, want %v", c.err, got, c.want)
+		}
+	}
+}
+
 func TestClientReadsAnswersInPieces(t *testing.T) {
 	for _, hw := range []hs110test.Hardware{hs110test.HW1, hs110test.HW2} {
 		p := hs110test.New(t, hs110test.Options{Hardware: hw, Generate: fixed})
@@ -189,16 +220,17 @@ func TestClientObeysItsContext(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-asked; cancel() }()
+	start := time.Now()
 	_, err := mustClient(t, quiet.Address(), hs110.Options{}).Info(ctx)
-	if !errors.Is(err, context.Canceled) || errors.Is(err, hs110.ErrOffline) {
-		t.Errorf("cancelled: %v", err)
+	if !errors.Is(err, context.Canceled) || errors.Is(err, hs110.ErrOffline) || time.Since(start) > 2*time.Second {
+		t.Errorf("cancelled: %v after %v", err, time.Since(start))
 	}
 	if _, err := mustClient(t, p.Address(), hs110.Options{}).Info(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled before: %v", err)
 	}
 	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	start := time.Now()
+	start = time.Now()
 	_, err = mustClient(t, quiet.Address(), hs110.Options{}).Info(ctx)
 	if !errors.Is(err, hs110.ErrOffline) || time.Since(start) > 2*time.Second {
 		t.Errorf("out of time: %v after %v", err, time.Since(start))

@@ -177,6 +177,26 @@ func TestPollRefusesAPlugThatTookTheAddress(t *testing.T) {
 	}
 }
 
+func TestAnAnswerFromBeforeTheMoveTellsNothingOfTheNewAddress(t *testing.T) {
+	other := hs110test.New(t, hs110test.Options{})
+	var p *driver.Plug
+	sim := hs110test.New(t, hs110test.Options{OnRequest: func([]byte) {
+		if err := p.Move(other.Address()); err != nil {
+			t.Error(err)
+		}
+	}})
+	p = mustPlug(t, driver.Options{Address: sim.Address()})
+	if m, err := p.Poll(t.Context()); err != nil || m.On == nil {
+		t.Errorf("poll: %+v, %v", m, err)
+	}
+	if i := p.Info(); i.Address != "" {
+		t.Errorf("knows %+v", i)
+	}
+	if m, err := p.Poll(t.Context()); err != nil || m.Power == nil || p.Info().DeviceID != other.DeviceID() {
+		t.Errorf("poll after the move: %+v, %v", m, err)
+	}
+}
+
 func TestSwitchReadsBack(t *testing.T) {
 	var asked requests
 	sim := hs110test.New(t, hs110test.Options{Off: true, OnRequest: asked.add})
@@ -202,6 +222,67 @@ func TestSwitchReportsAMismatch(t *testing.T) {
 	p := mustPlug(t, driver.Options{Address: sim.Address()})
 	if got, err := p.Switch(t.Context(), false); err != nil || !got {
 		t.Errorf("read back %v, %v, want on", got, err)
+	}
+}
+
+func TestSwitchLooksTwiceAtASlowRelay(t *testing.T) {
+	var sim *hs110test.Plug
+	var looks int
+	var mu sync.Mutex
+	sim = hs110test.New(t, hs110test.Options{OnRequest: func(b []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		if strings.Contains(string(b), "set_relay") {
+			looks = 0
+			return
+		}
+		looks++
+		sim.Press(looks < 2) // shows the state before, once
+	}})
+	p := mustPlug(t, driver.Options{Address: sim.Address()})
+	if got, err := p.Switch(t.Context(), false); err != nil || got {
+		t.Errorf("read back %v, %v, want off", got, err)
+	}
+}
+
+// A power strip takes set_relay_state for all its outlets.
+func TestSwitchSparesAPowerStrip(t *testing.T) {
+	var asked requests
+	strip := newScript(t, `{"system":{"get_sysinfo":{"feature":"TIM:ENE","children":[]}},"emeter":{"get_realtime":{"power_mw":1000}}}`, &asked)
+	p := mustPlug(t, driver.Options{Address: strip})
+	if _, err := p.Switch(t.Context(), false); reason(err) != "unsupported" {
+		t.Errorf("switch: %v (%s)", err, reason(err))
+	}
+	if m, err := p.Poll(t.Context()); err != nil || m.On != nil || m.Power == nil {
+		t.Errorf("poll: %+v, %v", m, err)
+	}
+	if got := asked.kinds(); strings.Contains(got, "s") {
+		t.Errorf("asked %q", got)
+	}
+}
+
+func TestPollOfWhatIsOfNoUse(t *testing.T) {
+	var asked requests
+	for answer, want := range map[string]string{
+		`{"system":{"get_sysinfo":{"model":"LB130"}}}`: "unsupported",
+		`{"system":{}}`: "unsupported",
+		`{"system":{"get_sysinfo":{"feature":"TIM","relay_state":7}}}`: "",
+	} {
+		p := mustPlug(t, driver.Options{Address: newScript(t, answer, &asked)})
+		m, err := p.Poll(t.Context())
+		if reason(err) != want || (err == nil) != (len(m.Suspects) == 1) {
+			t.Errorf("%s: %+v, %v (%s)", answer, m, err, reason(err))
+		}
+	}
+}
+
+func TestPollNotesAMeterInTrouble(t *testing.T) {
+	var asked requests
+	p := mustPlug(t, driver.Options{Address: newScript(t, `{"system":{"get_sysinfo":{"feature":"TIM:ENE","relay_state":1}},"emeter":{"get_realtime":{"err_code":-7,"err_msg":"unknown error"}}}`, &asked)})
+	m, err := p.Poll(t.Context())
+	want := []device.Suspect{{Field: "power", Raw: `emeter.get_realtime err_code -7 ("unknown error")`}}
+	if diff := cmp.Diff(want, m.Suspects); err != nil || diff != "" || m.On == nil || m.Power != nil {
+		t.Errorf("%+v, %v -want +got\n%s", m, err, diff)
 	}
 }
 
