@@ -161,10 +161,7 @@ func TestKilledServerIsNoShortAnswer(t *testing.T) {
 func TestQueryEndsInTime(t *testing.T) {
 	s := influxtest.StartEmbedded(t, nil)
 	c := connect(t, s, func(cfg *influx.Config) { cfg.QueryTimeout = time.Second })
-	if err := syscall.Kill(s.Embedded.PID(), syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = syscall.Kill(s.Embedded.PID(), syscall.SIGCONT) }()
+	freeze(t, s.Embedded.PID())
 	begin := time.Now()
 	if err := c.Exec(t.Context(), "sp", "SHOW DATABASES"); err == nil || time.Since(begin) > 5*time.Second {
 		t.Errorf("got %v after %v, want no answer in time", err, time.Since(begin))

@@ -192,15 +192,10 @@ func TestSilentServerEndsTheWriteInTime(t *testing.T) {
 	c := connect(t, s, func(cfg *influx.Config) { cfg.WriteTimeout = time.Second })
 	database := influxtest.Database(t)
 	mustWrite(t, c, database, "m value=1 1\n")
-	signal := func(sig syscall.Signal) {
-		if err := syscall.Kill(s.Embedded.PID(), sig); err != nil {
-			t.Fatal(err)
-		}
-	}
-	signal(syscall.SIGSTOP)
+	thaw := freeze(t, s.Embedded.PID())
 	begin := time.Now()
 	err := c.Write(t.Context(), database, []byte("m value=2 2\n"))
-	signal(syscall.SIGCONT)
+	thaw()
 	if !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) > 5*time.Second {
 		t.Errorf("got %v after %v, want no answer in time", err, time.Since(begin))
 	}
@@ -213,10 +208,7 @@ func TestSilentServerEndsTheWriteInTime(t *testing.T) {
 func TestCallerCanStopWaiting(t *testing.T) {
 	s := influxtest.StartEmbedded(t, nil)
 	c := connect(t, s, func(cfg *influx.Config) { cfg.MaxConcurrentWrites = 1 })
-	if err := syscall.Kill(s.Embedded.PID(), syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = syscall.Kill(s.Embedded.PID(), syscall.SIGCONT) }()
+	freeze(t, s.Embedded.PID())
 	reason := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	var wg sync.WaitGroup
