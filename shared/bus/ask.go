@@ -12,8 +12,9 @@ import (
 )
 
 // maxAnswers bounds the answers to one request that wait to be looked at; an
-// answerer that sends more is cut off.
-const maxAnswers = 4096
+// answerer that sends more is cut off. Each request reserves room for them (32
+// kB), so it is also what thousands of requests under way cost.
+const maxAnswers = 256
 
 // NewID draws 128 random bits, as 32 hex digits: an id nobody can guess.
 func NewID() string {

@@ -238,6 +238,9 @@ func connect(ctx context.Context, o Options) (*Session, error) {
 	if o.TLS != nil {
 		options.SetTLSConfig(o.TLS)
 	}
+	if u, err := url.Parse(o.URL); err == nil && !isWebSocket(u.Scheme) {
+		options.SetCustomOpenConnectionFn(open)
+	}
 	if o.Will != nil {
 		options.SetBinaryWill(o.Will.Topic, o.Will.Payload, o.Will.qos(), o.Will.Retained)
 	}
