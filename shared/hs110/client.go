@@ -44,7 +44,6 @@ type Options struct {
 // question at a time.
 type Client struct {
 	address string
-	ip      netip.AddrPort // zero where address has a name
 	dialer  net.Dialer
 	timeout time.Duration
 	limits  limits
@@ -67,7 +66,6 @@ func New(address string, o Options) (*Client, error) {
 		limits:   limits{power: float64(cmp.Or(o.MaxPower, MaxPower))},
 		httpPort: cmp.Or(o.HTTPPort, httpPort), klapPort: cmp.Or(o.KLAPPort, klapPort),
 	}
-	c.ip, _ = netip.ParseAddrPort(full) // a name stays zero and is resolved at each dial
 	return c, nil
 }
 
@@ -251,7 +249,10 @@ func (c *Client) ask(ctx context.Context, q request, read func(*reply) error) er
 // the plug took the connection.
 func (c *Client) exchange(ctx context.Context, frame, buf []byte) (body []byte, connected bool, err error) {
 	deadline := time.Now().Add(c.timeout)
-	conn, err := c.dial(ctx)
+	// Not Dialer.DialTCP: with no local address it binds to any (Go 1.26), and a
+	// bound socket takes its port from all destinations at once; a gateway of
+	// 2,000 plugs runs out of them in seconds.
+	conn, err := c.dialer.DialContext(ctx, "tcp", c.address)
 	if err != nil {
 		return nil, false, err
 	}
@@ -271,15 +272,4 @@ func (c *Client) exchange(ctx context.Context, frame, buf []byte) (body []byte, 
 	}
 	body, err = ReadFrame(conn, buf)
 	return body, true, err
-}
-
-func (c *Client) dial(ctx context.Context) (net.Conn, error) {
-	if !c.ip.IsValid() {
-		return c.dialer.DialContext(ctx, "tcp", c.address)
-	}
-	conn, err := c.dialer.DialTCP(ctx, "tcp", netip.AddrPort{}, c.ip)
-	if err != nil {
-		return nil, err // not conn: a nil *TCPConn in an interface is not nil
-	}
-	return conn, nil
 }
