@@ -65,32 +65,37 @@ func TestPollReadsEachModel(t *testing.T) {
 	for file, want := range map[string]status{
 		"HS110-EU_hw1.0_fw1.2.6": {
 			"1.2.6", "8006A1B2C3D4E5F60718293A4B5C6D7E8F901234", "50:C7:BF:0A:1B:2C", "Kaffeeküche ☕",
-			true, new(true), 86461 * time.Second, -58, hs110.Realtime{
+			true, new(true), 86461 * time.Second, -58,
+			hs110.Realtime{
 				Power: new(device.Watts(58.017664)), Voltage: new(device.Volts(232.114957)),
 				Current: new(device.Amperes(0.272311)), Energy: new(device.WattHours(12345)),
 			},
 		},
 		"HS110-EU_hw2.0_fw1.5.7": {
 			"1.5.7", "8006A1B2C3D4E5F60718293A4B5C6D7E8F901235", "B0:95:75:0A:1B:2D", "",
-			true, new(false), 0, -71, hs110.Realtime{
+			true, new(false), 0, -71,
+			hs110.Realtime{
 				Power: new(device.Watts(0)), Voltage: new(device.Volts(231.877)),
 				Current: new(device.Amperes(0)), Energy: new(device.WattHours(0)),
 			},
 		},
 		"HS110-EU_hw4.1_fw1.0.4": {
 			"1.0.4", "8006A1B2C3D4E5F60718293A4B5C6D7E8F901236", "68:FF:7B:0A:1B:2E", "会議室 2",
-			true, new(true), -1, -44, hs110.Realtime{
+			true, new(true), -1, -44,
+			hs110.Realtime{
 				Power: new(device.Watts(287.441)), Voltage: new(device.Volts(229.65)),
 				Current: new(device.Amperes(1.312)), Energy: new(device.WattHours(70911)),
 			},
 		},
 		"HS100-EU_hw1.0_fw1.2.5": {
 			"1.2.5", "8006A1B2C3D4E5F60718293A4B5C6D7E8F901237", "70:4F:57:0A:1B:2F", "Lamp",
-			false, new(false), 0, -60, hs110.Realtime{},
+			false, new(false), 0, -60,
+			hs110.Realtime{},
 		},
 		"HS300-US_hw1.0_fw1.0.10": {
 			"1.0.10", "8006A1B2C3D4E5F60718293A4B5C6D7E8F901238", "B0:95:75:0A:1B:30", "Strip",
-			true, nil, -1, -50, hs110.Realtime{
+			true, nil, -1, -50,
+			hs110.Realtime{
 				Power: new(device.Watts(9.341)), Voltage: new(device.Volts(120.733)), Energy: new(device.WattHours(401)),
 				Suspects: []device.Suspect{{Field: "current", Raw: "current_ma=41124"}},
 			},

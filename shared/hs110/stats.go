@@ -7,8 +7,8 @@ import (
 	"github.com/wattline/wattline/shared/device"
 )
 
-// DayEnergy is what a plug counted on one day of its own calendar. Month is 0
-// and Day is 0 where the entry is about a longer time.
+// DayEnergy is what a plug counted on one day, or in one month, of its own
+// calendar.
 type DayEnergy struct {
 	Year   int
 	Month  time.Month

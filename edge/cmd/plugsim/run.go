@@ -26,6 +26,7 @@ type settings struct {
 	inventory string
 	list      bool
 	orders    bool
+	numbered  bool
 	version   bool
 	faults    []string
 }
@@ -54,6 +55,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	fs.StringVar(&s.at, "at", "", "let the plugs' clocks start at this `time` of today, such as 10:30")
 	fs.StringVar(&s.inventory, "inventory", "", "write the places as lines of a YAML inventory to `file`, - for standard output")
 	fs.BoolVar(&s.list, "list", false, "write id, address, deviceId and MAC of each plug to standard output, tab-separated")
+	fs.BoolVar(&s.numbered, "numbered", false, "count instead of measuring: the n-th answer of a meter has n Wh and n mod 3000 W")
 	fs.BoolVar(&s.orders, "orders", false, "read faults from standard input while running: lines of \"PLACES FAULT\"")
 	fs.BoolVar(&s.version, "version", false, "print the version and end")
 	fs.Func("fault", "`places=fault` from the start on, such as 'sp_f1.w.r0.*=slow:2s'; may be repeated", func(v string) error {
@@ -127,15 +129,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil {
 		return err
 	}
-	s.fleet.Adjust = func(_ device.ID, o *hs110test.Options) { o.Now = now }
-	fleet, err := hs110test.StartFleet(s.fleet)
+	s.fleet.Adjust = func(_ device.ID, o *hs110test.Options) {
+		o.Now = now
+		if s.numbered {
+			o.Generate = hs110test.Numbered
+		}
+	}
+	fleet, err := hs110test.StartFleet(s.fleet) //nolint:contextcheck // plugs live until Close, whatever ctx does
 	if err != nil {
 		return err
 	}
 	defer fleet.Close()
 	for _, f := range s.faults {
 		places, order, _ := strings.Cut(f, "=")
-		if err := obey(fleet, places, order); err != nil {
+		if err := obey(fleet, places, order); err != nil { //nolint:contextcheck // as above
 			return fmt.Errorf("-fault: %w", err)
 		}
 	}
@@ -145,7 +152,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	fmt.Fprintf(stderr, "plugsim: ready, %d plugs on 127.%d.0.0/16 port %d\n", len(fleet.Plugs), fleet.Block, fleet.Port)
 	if s.orders {
 		// Left behind at the end: a read of standard input cannot be stopped, and the process ends.
-		go takeOrders(fleet, stdin, stderr)
+		go takeOrders(fleet, stdin, stderr) //nolint:contextcheck // as above
 	}
 	<-ctx.Done()
 	return nil

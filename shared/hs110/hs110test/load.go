@@ -25,8 +25,8 @@ func momentOf(t time.Time) moment {
 	wd := t.Weekday()
 	return moment{
 		hour:    float64(h) + float64(m)/60 + float64(s)/3600,
-		date:    uint64(t.Year()*1000 + t.YearDay()), //nolint:gosec // any bits do
-		second:  uint64(t.Unix()),                    //nolint:gosec // any bits do
+		date:    uint64(t.Year()*1000 + t.YearDay()),
+		second:  uint64(t.Unix()),
 		weekend: wd == time.Saturday || wd == time.Sunday,
 	}
 }

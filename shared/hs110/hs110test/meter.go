@@ -127,7 +127,7 @@ func (s *state) peek() Values {
 // little noise.
 func mains(t time.Time) device.Volts {
 	hours := float64(t.Hour()) + float64(t.Minute())/60
-	return device.Volts(230 + 2.5*math.Sin(hours/24*4*math.Pi) + 1.2*(chance(7, uint64(t.Unix()))-0.5)) //nolint:gosec // any bits do
+	return device.Volts(230 + 2.5*math.Sin(hours/24*4*math.Pi) + 1.2*(chance(7, uint64(t.Unix()))-0.5))
 }
 
 // Numbered is a generator for tests that count readings: the n-th answer has

@@ -19,9 +19,9 @@ import (
 	"github.com/wattline/wattline/shared/hs110/hs110test"
 )
 
-func mustDial(t *testing.T, network, address string) net.Conn {
+func mustDial(t *testing.T, address string) net.Conn {
 	t.Helper()
-	c, err := new(net.Dialer).DialContext(t.Context(), network, address)
+	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func mustDial(t *testing.T, network, address string) net.Conn {
 // mustAsk puts a question on a connection of its own and gives the answer.
 func mustAsk(t *testing.T, p *hs110test.Plug, question string) string {
 	t.Helper()
-	c := mustDial(t, "tcp", p.Address())
+	c := mustDial(t, p.Address())
 	defer c.Close()
 	if _, err := c.Write(hs110.AppendFrame(nil, []byte(question))); err != nil {
 		t.Fatal(err)
@@ -120,7 +120,7 @@ func TestHardwareFormsDiffer(t *testing.T) {
 func TestHardware1ClosesAndTakesAnyLength(t *testing.T) {
 	p := hs110test.New(t, hs110test.Options{})
 	for _, header := range [][]byte{{0, 0, 0, 0}, {0, 0, 0, 29}, {0xff, 0xff, 0xff, 0xff}} {
-		c := mustDial(t, "tcp", p.Address())
+		c := mustDial(t, p.Address())
 		question := append(bytes.Clone(header), hs110.InfoDatagram()...)
 		for _, part := range [][]byte{question[:2], question[2:7], question[7:]} {
 			if _, err := c.Write(part); err != nil {
@@ -138,7 +138,7 @@ func TestHardware1ClosesAndTakesAnyLength(t *testing.T) {
 
 func TestHardware2KeepsTheConnectionAndWantsTheLength(t *testing.T) {
 	p := hs110test.New(t, hs110test.Options{Hardware: hs110test.HW2})
-	c := mustDial(t, "tcp", p.Address())
+	c := mustDial(t, p.Address())
 	for range 3 {
 		if _, err := c.Write(hs110.AppendFrame(nil, []byte(`{"system":{"get_sysinfo":{}}}`))); err != nil {
 			t.Fatal(err)
@@ -147,7 +147,7 @@ func TestHardware2KeepsTheConnectionAndWantsTheLength(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c = mustDial(t, "tcp", p.Address())
+	c = mustDial(t, p.Address())
 	if _, err := c.Write(append([]byte{0, 0, 0, 200}, hs110.InfoDatagram()...)); err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestHardware2KeepsTheConnectionAndWantsTheLength(t *testing.T) {
 func TestNonsenseIsNotAnswered(t *testing.T) {
 	for _, question := range []string{`{}`, `[]`, `{"system":`, `{"system":[]}`, "\xff\xfe", ``} {
 		p := hs110test.New(t, hs110test.Options{Hardware: hs110test.HW2})
-		c := mustDial(t, "tcp", p.Address())
+		c := mustDial(t, p.Address())
 		_, _ = c.Write(hs110.AppendFrame(nil, []byte(question)))
 		_ = c.SetDeadline(time.Now().Add(50 * time.Millisecond))
 		if n, _ := c.Read(make([]byte, 1)); n != 0 {
@@ -349,12 +349,12 @@ func TestOneConnectionResetsASecond(t *testing.T) {
 	if err := p.SetFault(hs110test.Fault{OneConnection: true}); err != nil {
 		t.Fatal(err)
 	}
-	first := mustDial(t, "tcp", p.Address())
+	first := mustDial(t, p.Address())
 	if _, err := first.Write(hs110.AppendFrame(nil, []byte(`{"system":{"get_sysinfo":{}}}`))); err != nil {
 		t.Fatal(err)
 	}
 	<-arrived
-	second := mustDial(t, "tcp", p.Address())
+	second := mustDial(t, p.Address())
 	if _, err := second.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("second connection: %v, want a reset", err)
 	}
@@ -370,7 +370,7 @@ func TestCloseEndsWhatIsOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 5 {
-		c := mustDial(t, "tcp", p.Address())
+		c := mustDial(t, p.Address())
 		_, _ = c.Write(hs110.AppendFrame(nil, []byte(`{"system":{"get_sysinfo":{}}}`)))
 	}
 	p.Reboot(time.Hour)
