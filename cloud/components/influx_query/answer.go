@@ -36,7 +36,7 @@ func (c *Component) answer(ctx context.Context, q Query, floor int, known bool, 
 		return err
 	}
 	out := &parts{ctx: ctx, to: w}
-	form := newForm(q, unit, c.options.Nanoseconds, out)
+	form := newForm(q, unit, out)
 	for _, s := range q.Statements(floor, known) {
 		err := c.query(ctx, q, s.Text, func(_ string, tags map[string]string, columns []string, rows [][]any) error {
 			return pass(form, q, s, tags, columns, rows)
@@ -48,12 +48,12 @@ func (c *Component) answer(ctx context.Context, q Query, floor int, known bool, 
 	return form.end()
 }
 
-func newForm(q Query, unit string, nanoseconds bool, out *parts) writer {
+func newForm(q Query, unit string, out *parts) writer {
 	var form writer
 	if q.Format == Series {
 		form = &series{query: q, unit: unit, parts: out}
 	} else {
-		form = newPack(q, unit, nanoseconds, out)
+		form = newPack(q, unit, out)
 	}
 	if q.Operation == "integral" {
 		return newSums(q, form)

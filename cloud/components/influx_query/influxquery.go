@@ -75,10 +75,7 @@ type Options struct {
 	// DefaultFloor is the site's default floor, if it is known. When nil, Run
 	// learns it from the retained topic registry/site.
 	DefaultFloor func() (floor int, known bool)
-	// Nanoseconds gives the times of SenML answers in nanoseconds, as deployed
-	// clients of IoToad expect, instead of seconds.
-	Nanoseconds bool
-	Metrics     *metrics.Registry
+	Metrics      *metrics.Registry
 	// Now is the wall clock; nil is time.Now.
 	Now func() time.Time
 }

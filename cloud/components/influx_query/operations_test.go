@@ -186,13 +186,3 @@ func TestThePointsThemselves(t *testing.T) {
 		})
 	}
 }
-
-func TestNanosecondsForDeployedClients(t *testing.T) {
-	s := newStand(t)
-	s.writeOffice()
-	s.component = newNanosecondComponent(s.store)
-	got, want := s.ask("power", "id=sp_f2.w.r0.c1", "limit=1"), `[{"bn":"sp_f2.w.r0.c1/power","bu":"W"},{"u":"W","t":1705276830000000000,"v":5}]`
-	if got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
-	}
-}

@@ -185,12 +185,18 @@ func (p *parser) unknown() {
 	}
 }
 
-// bare is a key as it was sent where that is harmless to read.
+// bare is a key as it was sent where that is harmless to read, else its
+// beginning in quotes, which the api takes for one name.
 func bare(key string) string {
 	if measurementForm.MatchString(key) && len(key) <= shown {
 		return key
 	}
-	return clip(key)
+	const most = 16 // one byte can take four to tell
+	more := ""
+	if len(key) > most {
+		key, more = key[:most], "..."
+	}
+	return fmt.Sprintf("%+q", strings.ReplaceAll(strings.ToValidUTF8(key, ""), `"`, "'")) + more
 }
 
 // clip is the beginning of a text of strangers, quoted.

@@ -3,8 +3,6 @@ package influxquery
 import (
 	"strconv"
 	"strings"
-
-	"github.com/wattline/wattline/shared/device"
 )
 
 // pack writes an answer as IoToad gave it: one SenML array whose first record
@@ -13,7 +11,6 @@ import (
 // groups; an empty window has no record.
 type pack struct {
 	query Query
-	nanos bool
 	named bool
 	parts *parts
 
@@ -23,8 +20,8 @@ type pack struct {
 	value []byte // of its value
 }
 
-func newPack(q Query, unit string, nanos bool, out *parts) *pack {
-	p := &pack{query: q, nanos: nanos, parts: out}
+func newPack(q Query, unit string, out *parts) *pack {
+	p := &pack{query: q, parts: out}
 	p.named = len(q.GroupBy) > 0 || q.points() && !q.single()
 	base := q.Measurement
 	switch {
@@ -57,7 +54,7 @@ func (p *pack) row(group map[string]string, r row) error {
 	if r.unit != "" {
 		b = append(appendString(append(b, `"u":`...), r.unit), ',')
 	}
-	b = append(p.appendTime(append(b, `"t":`...), r.at), ',')
+	b = append(r.at.AppendSeconds(append(b, `"t":`...)), ',')
 	b = append(append(b, value...), '}')
 	p.room = b
 	if len(p.parts.buf)+len(b)+len(",]") > partLimit {
@@ -122,13 +119,6 @@ func labelOf(group map[string]string, id string) string {
 		}
 	}
 	return strings.Join(labels, "/")
-}
-
-func (p *pack) appendTime(b []byte, at device.Micros) []byte {
-	if p.nanos {
-		return strconv.AppendInt(b, int64(at)*1000, 10)
-	}
-	return at.AppendSeconds(b)
 }
 
 // end hands over what is left, at the least the base record.

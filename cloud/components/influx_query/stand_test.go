@@ -60,10 +60,6 @@ func newComponent(store influxquery.Store, floor int) *influxquery.Component {
 	}, quiet)
 }
 
-func newNanosecondComponent(store influxquery.Store) *influxquery.Component {
-	return influxquery.New(influxquery.Options{Store: store, Nanoseconds: true}, quiet)
-}
-
 const unknownFloor = -1000
 
 // write stores lines of line protocol, with times in microseconds.
