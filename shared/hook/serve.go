@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +16,7 @@ import (
 
 // Limits of a component.
 const (
-	handlers    = 16               // requests handled at once
+	handlers    = 16               // requests handled at once, unless the component says otherwise
 	queued      = 256              // requests that wait
 	nextPart    = 30 * time.Second // how long the asker may take to ask for the next part
 	answerLimit = 1 << 20          // bytes of one part
@@ -36,6 +37,8 @@ type Component struct {
 	Family Family
 	// Timeout bounds one request.
 	Timeout time.Duration
+	// Concurrent is how many requests are handled at once; 0 means 16.
+	Concurrent int
 	// Handle answers one request. An error becomes the answer's error, word for
 	// word, unless the handler has answered already. Called concurrently.
 	Handle func(ctx context.Context, r Request, w *Answer) error
@@ -68,7 +71,7 @@ func (c Component) Serve(ctx context.Context, options bus.Options, log *slog.Log
 	}
 	s.link = NewListener(c.Name, options, log, s.take, string(c.Family)+"/"+c.Name, string(c.Family)+"/"+c.Name+"/#")
 	var workers sync.WaitGroup
-	for range handlers {
+	for range cmp.Or(c.Concurrent, handlers) {
 		workers.Go(func() { s.workUntil(ctx) })
 	}
 	err := s.link.Run(ctx)
