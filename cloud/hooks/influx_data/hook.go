@@ -1,0 +1,269 @@
+package influxdata
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/wattline/wattline/cloud/influx/line"
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/device"
+	"github.com/wattline/wattline/shared/hook"
+	"github.com/wattline/wattline/shared/metrics"
+)
+
+// Name of the hook on the bus.
+const Name = "influx_data"
+
+// Sizes: a write is worth making from 5,000 lines on; smaller ones wait a
+// moment for company. The queue is bounded in messages and in bytes.
+const (
+	writeLines  = 5000
+	company     = 20 * time.Millisecond
+	writers     = 2
+	queueLength = 2048
+	queueBytes  = 64 << 20
+
+	retryLeast = 200 * time.Millisecond
+	retryMost  = 5 * time.Second
+	logSources = 1000
+)
+
+// Options of the hook. Counters may be nil.
+type Options struct {
+	Store  Store
+	Ledger Ledger
+	// Copies lists further databases that get the data of one.
+	Copies map[string][]string
+	// Now is the wall clock, for refusing times and naming quarantined batches.
+	Now func() device.Micros
+	// Pause waits; nil means really.
+	Pause func(ctx context.Context, d time.Duration) error
+
+	Messages, Points, Malformed, Discarded, NotNow, Quarantined, Misdirected *metrics.Counter
+}
+
+// Hook stores what agents publish.
+type Hook struct {
+	options Options
+	log     *slog.Logger
+	queue   chan bus.Message
+
+	mu     sync.Mutex // protects what follows
+	bytes  int
+	logged map[string]time.Time // malformed messages, by source
+	away   map[string]bool      // what does not answer now
+}
+
+// New allocates a hook.
+func New(options Options, log *slog.Logger) *Hook {
+	if options.Now == nil {
+		options.Now = func() device.Micros { return device.MicrosOf(time.Now()) }
+	}
+	if options.Pause == nil {
+		options.Pause = pause
+	}
+	return &Hook{options: options, log: log, queue: make(chan bus.Message, queueLength), logged: make(map[string]time.Time), away: make(map[string]bool)}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Run listens on a connection of its own and stores until ctx ends. What was
+// not stored then was not receipted, and is sent again.
+func (h *Hook) Run(ctx context.Context, options bus.Options) error {
+	link := hook.NewListener(Name, options, h.log, h.Take, bus.DataFilter)
+	send := func(topic string, payload []byte) error {
+		return link.Send(bus.Message{Topic: topic, Payload: payload})
+	}
+	var workers sync.WaitGroup
+	for range writers {
+		workers.Go(func() { h.work(ctx, send) })
+	}
+	err := link.Run(ctx)
+	workers.Wait()
+	return err
+}
+
+// Take queues a message, or discards it when the queue is full: without a
+// receipt its source keeps it. It never blocks.
+func (h *Hook) Take(m bus.Message) {
+	h.options.Messages.Inc()
+	h.mu.Lock()
+	full := h.bytes+len(m.Payload) > queueBytes
+	if !full {
+		h.bytes += len(m.Payload)
+	}
+	h.mu.Unlock()
+	if !full {
+		select {
+		case h.queue <- m:
+			return
+		default:
+			h.release(m)
+		}
+	}
+	h.options.Discarded.Inc()
+}
+
+func (h *Hook) release(m bus.Message) {
+	h.mu.Lock()
+	h.bytes -= len(m.Payload)
+	h.mu.Unlock()
+}
+
+func (h *Hook) work(ctx context.Context, send func(topic string, payload []byte) error) {
+	for {
+		messages := h.gather(ctx, send)
+		if ctx.Err() != nil {
+			return
+		}
+		if len(messages) > 0 {
+			h.finish(ctx, messages, send)
+		}
+	}
+}
+
+// gather takes messages until a write is worth making or no more come.
+func (h *Hook) gather(ctx context.Context, send func(string, []byte) error) (messages []*message) {
+	var wait <-chan time.Time
+	lines := 0
+	for lines < writeLines {
+		select {
+		case m := <-h.queue:
+			h.release(m)
+			if msg := h.guardedRead(ctx, m, send); msg != nil {
+				messages = append(messages, msg)
+				lines += line.Count(msg.lines)
+			}
+			if wait == nil {
+				timer := time.NewTimer(company)
+				defer timer.Stop()
+				wait = timer.C
+			}
+		case <-wait:
+			return messages
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return messages
+}
+
+// guardedRead reads a message; one that is malformed, or makes the code panic,
+// is counted, logged and answered, and harms no other.
+func (h *Hook) guardedRead(ctx context.Context, m bus.Message, send func(string, []byte) error) (msg *message) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.log.ErrorContext(ctx, "message panicked", slog.String("topic", m.Topic), slog.Any("err", p), slog.String("stack", string(debug.Stack())))
+			h.options.Malformed.Inc()
+			msg = nil
+		}
+	}()
+	msg, err := h.read(m)
+	if err != nil {
+		h.malformed(ctx, m.Topic, msg, err, send)
+		return nil
+	}
+	if to := msg.envelope.ResponseTopic; to != "" && !mayAnswer(to, msg.topic.Source) {
+		h.options.Misdirected.Inc()
+		msg.envelope.ResponseTopic = ""
+	}
+	return msg
+}
+
+// malformed counts, logs once per source and minute, and answers.
+func (h *Hook) malformed(ctx context.Context, topic string, m *message, cause error, send func(string, []byte) error) {
+	h.options.Malformed.Inc()
+	source := ""
+	if m != nil {
+		source = m.topic.Source
+	}
+	if h.mayLog(source) {
+		h.log.WarnContext(ctx, "malformed data", slog.String("source", source), slog.String("topic", clip(topic)), slog.Any("err", cause))
+	}
+	if m == nil || !mayAnswer(m.envelope.ResponseTopic, source) {
+		return
+	}
+	answer, err := bus.Envelope{ID: m.envelope.ID, Error: bus.Text(clip(cause.Error()))}.Encode()
+	if err == nil {
+		err = send(m.envelope.ResponseTopic, answer)
+	}
+	if err != nil {
+		h.log.DebugContext(ctx, "answer not sent", slog.Any("err", err))
+	}
+}
+
+// mayAnswer holds the rule that data is answered to its own source only.
+func mayAnswer(topic, source string) bool {
+	return strings.HasPrefix(topic, "responses/"+source+"/") && bus.CheckTopic(topic) == nil
+}
+
+func (h *Hook) mayLog(source string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	if now.Sub(h.logged[source]) < time.Minute {
+		return false
+	}
+	if len(h.logged) >= logSources {
+		clear(h.logged)
+	}
+	h.logged[source] = now
+	return true
+}
+
+// finish stores messages, enters them, and sends the receipts.
+func (h *Hook) finish(ctx context.Context, messages []*message, send func(topic string, payload []byte) error) {
+	if err := h.store(ctx, messages); err != nil {
+		if !errors.Is(err, context.Canceled) {
+			h.log.ErrorContext(ctx, "batches neither stored nor receipted", slog.Int("batches", len(messages)), slog.Any("err", err))
+		}
+		return
+	}
+	for topic, payload := range receipts(messages) {
+		if err := send(topic, payload); err != nil { // they are sent again, and answered again
+			h.log.DebugContext(ctx, "receipts not sent", slog.String("topic", topic), slog.Any("err", err))
+		}
+	}
+}
+
+// Handle reads and stores messages in one call; the simulation drives it, with a
+// store and a clock of its own.
+func (h *Hook) Handle(ctx context.Context, messages []bus.Message, send func(topic string, payload []byte) error) {
+	read := make([]*message, 0, len(messages))
+	for _, m := range messages {
+		if msg := h.guardedRead(ctx, m, send); msg != nil {
+			read = append(read, msg)
+		}
+	}
+	if len(read) > 0 {
+		h.finish(ctx, read, send)
+	}
+}
+
+// answering logs once when something stops to answer, and once when it is back.
+func (h *Hook) answering(ctx context.Context, what string, err error) {
+	h.mu.Lock()
+	was := h.away[what]
+	h.away[what] = err != nil
+	h.mu.Unlock()
+	switch {
+	case err != nil && !was:
+		h.log.WarnContext(ctx, "store away: sources keep their readings", slog.String("component", what), slog.Any("err", err))
+	case err == nil && was:
+		h.log.InfoContext(ctx, "store back", slog.String("component", what))
+	}
+}

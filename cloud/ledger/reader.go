@@ -1,0 +1,182 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/wattline/wattline/cloud/influx/influxql"
+	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
+)
+
+// Reader follows the ledger: it keeps a position per instance of a storing
+// hook, reads what was added since, and answers from memory. Safe for
+// concurrent use.
+type Reader struct {
+	store Store
+	now   func() device.Micros
+
+	mu        sync.Mutex // protects what follows
+	states    map[string]*State
+	positions map[string]map[string]device.Micros // measurement, instance -> newest time read
+}
+
+// NewReader allocates a reader; the first question reads the whole ledger.
+func NewReader(store Store) *Reader {
+	return &Reader{
+		store: store, now: func() device.Micros { return device.MicrosOf(time.Now()) },
+		states: make(map[string]*State), positions: map[string]map[string]device.Micros{entries: {}, heads: {}},
+	}
+}
+
+// Prove answers for one gateway, or for all when gateway is empty, for the
+// measurement times from..to, 0 meaning no bound.
+func (r *Reader) Prove(ctx context.Context, gateway string, from, to device.Micros) ([]Proof, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// Heads first: whatever a head says is stored was entered before it spoke.
+	if err := r.read(ctx, heads); err != nil {
+		return nil, err
+	}
+	if err := r.read(ctx, entries); err != nil {
+		return nil, err
+	}
+	proofs := []Proof{}
+	now := r.now()
+	for name, state := range r.states {
+		if gateway == "" || gateway == name {
+			proofs = append(proofs, state.Prove(name, from, to, now))
+		}
+	}
+	slices.SortFunc(proofs, func(a, b Proof) int { return strings.Compare(a.Gateway, b.Gateway) })
+	return proofs, nil
+}
+
+// read takes what was added to a measurement, instance by instance: only within
+// one do times grow without fail.
+func (r *Reader) read(ctx context.Context, measurement string) error {
+	newest := make(map[string]device.Micros)
+	find := fmt.Sprintf(`SELECT last("epoch") FROM %q GROUP BY "instance"`, measurement)
+	err := r.store.Query(ctx, Database, find, func(_ string, tags map[string]string, columns []string, rows [][]any) error {
+		for _, values := range rows {
+			row := rowOf(columns, values)
+			newest[tags["instance"]] = max(newest[tags["instance"]], row.micros("time"))
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("find what was added to the ledger: %w", err)
+	}
+	for instance, at := range newest {
+		position := r.positions[measurement][instance]
+		if at <= position {
+			continue
+		}
+		q := fmt.Sprintf(`SELECT * FROM %q WHERE "instance" = %s AND time > %du`, measurement, influxql.String(instance), int64(position))
+		if err := r.take(ctx, measurement, instance, q); err != nil {
+			return fmt.Errorf("read the ledger: %w", err)
+		}
+	}
+	return nil
+}
+
+func (r *Reader) take(ctx context.Context, measurement, instance, q string) error {
+	position := r.positions[measurement][instance]
+	err := r.store.Query(ctx, Database, q, func(_ string, _ map[string]string, columns []string, rows [][]any) error {
+		for _, values := range rows {
+			row := rowOf(columns, values)
+			at := row.micros("time")
+			position = max(position, at)
+			source := row.text("gateway")
+			if r.states[source] == nil {
+				r.states[source] = NewState()
+			}
+			if measurement == heads {
+				r.states[source].AddHead(row.head(source, at))
+			} else {
+				r.states[source].Add(row.entry(source), at)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err // the position stays: what was taken is taken again, and changes nothing
+	}
+	r.positions[measurement][instance] = position
+	return nil
+}
+
+// row is a row of an answer by column.
+type row map[string]any
+
+func rowOf(columns []string, values []any) row {
+	r := make(row, len(columns))
+	for i, c := range columns {
+		if i < len(values) {
+			r[c] = values[i]
+		}
+	}
+	return r
+}
+
+func (r row) text(column string) string {
+	s, _ := r[column].(string) //nolint:errcheck // null is ""
+	return s
+}
+
+func (r row) number(column string) int64 {
+	n, _ := r[column].(json.Number) //nolint:errcheck // null is 0
+	v, _ := n.Int64()               //nolint:errcheck // 0
+	return v
+}
+
+func (r row) micros(column string) device.Micros { return device.Micros(r.number(column)) }
+
+func (r row) bool(column string) bool {
+	b, _ := r[column].(bool) //nolint:errcheck // null is false
+	return b
+}
+
+func (r row) batch(column string) *contract.BatchID {
+	id, err := contract.ParseBatchID(r.text(column))
+	if err != nil {
+		return nil
+	}
+	return &id
+}
+
+func (r row) entry(source string) contract.Entry {
+	e := contract.Entry{
+		Source: source, ID: r.text("id"), Readings: int(r.number("readings")), Refused: int(r.number("refused")),
+		From: r.micros("from"), To: r.micros("to"), Previous: r.batch("previous"), Quarantined: r.bool("quarantined"), Expired: r.bool("expired"),
+	}
+	_ = e.Digest.UnmarshalText([]byte(r.text("digest"))) //nolint:errcheck // a broken one differs from every other
+	if epoch, err := contract.ParseEpoch(r.text("epoch")); err == nil && r.number("sequence") > 0 {
+		e.Batch = &contract.BatchID{Epoch: epoch, Sequence: uint64(r.number("sequence"))} //nolint:gosec // positive
+	}
+	for part := range strings.SplitSeq(r.text("replaces"), ",") {
+		if replaced, err := contract.ParseRange(part); err == nil {
+			e.Replaces = append(e.Replaces, replaced)
+		}
+	}
+	if to := r.micros("estimated_to"); to != 0 {
+		e.Estimated = &contract.Span{From: r.micros("estimated_from"), To: to}
+	}
+	return e
+}
+
+func (r row) head(gateway string, at device.Micros) Head {
+	h := Head{Gateway: gateway, At: at, Sequence: uint64(r.number("sequence")), Previous: r.batch("previous"), Oldest: r.batch("oldest")} //nolint:gosec // positive
+	h.Epoch, _ = contract.ParseEpoch(r.text("epoch"))                                                                                     //nolint:errcheck // written by us
+	for part := range strings.SplitSeq(r.text("aside"), ",") {
+		if id, err := contract.ParseBatchID(part); err == nil {
+			h.SetAside = append(h.SetAside, id)
+		}
+	}
+	return h
+}
