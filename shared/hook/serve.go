@@ -69,7 +69,9 @@ func (c Component) Serve(ctx context.Context, options bus.Options, log *slog.Log
 		}
 		return up(ctx, session)
 	}
-	s.link = NewListener(c.Name, options, log, s.take, string(c.Family)+"/"+c.Name, string(c.Family)+"/"+c.Name+"/#")
+	// The filter matches the topic without a subpath too (MQTT 3.1.1 section
+	// 4.7.1.2); a second one for it would handle such a request twice.
+	s.link = NewListener(c.Name, options, log, s.take, string(c.Family)+"/"+c.Name+"/#")
 	var workers sync.WaitGroup
 	for range cmp.Or(c.Concurrent, handlers) {
 		workers.Go(func() { s.workUntil(ctx) })
