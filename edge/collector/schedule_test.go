@@ -1,6 +1,7 @@
 package collector_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -202,7 +203,35 @@ func TestAReplacedPlugIsAskedSoonAndTheOldReadingIsDropped(t *testing.T) {
 		if s := f.Status(); s.Reachable != 1 || len(s.Problems) != 0 {
 			t.Errorf("status: %+v", s)
 		}
+		before := len(old.times())
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if got := len(old.times()) - before; got != 0 {
+			t.Errorf("the old plug was asked %d times more", got)
+		}
 	})
+}
+
+func TestAReadingOfAPlugThatWasTakenAwayIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stubborn := &deaf{}
+		f := run(t, nil, collector.Target{Device: id(t, "sp_g1"), Interval: time.Second, Meter: stubborn})
+		time.Sleep(2 * time.Second) // it is being asked
+		f.Set(nil)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := len(f.sink.of(id(t, "sp_g1"))); got != 0 {
+			t.Errorf("%d readings", got)
+		}
+	})
+}
+
+// deaf answers after five seconds, whatever its context says.
+type deaf struct{}
+
+func (*deaf) Poll(context.Context) (device.Measurement, error) {
+	time.Sleep(5 * time.Second)
+	return measured(1), nil
 }
 
 func TestADeviceNamedTwiceIsPolledByItsLastTarget(t *testing.T) {

@@ -327,6 +327,22 @@ func TestWhatWaitsIsJudgedByTheConfigurationOfItsTurn(t *testing.T) {
 	})
 }
 
+func TestWhatWaitsIsStaleAfterARollback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "sp_g1", "sp_g2")
+		b.Set(2, b.targets())
+		b.SetStagger(time.Second)
+		cmd := b.command("c1", true, "sp_g1", "sp_g2")
+		cmd.ConfigVersion = 2
+		a := b.send(cmd, 0)
+		b.Set(1, b.targets())
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		wantOutcome(t, a, "sp_g1", contract.Confirmed)
+		wantOutcome(t, a, "sp_g2", contract.Stale)
+	})
+}
+
 func protect(ts []controller.Target, id device.ID, reason string) []controller.Target {
 	for i := range ts {
 		if ts[i].Device == id {

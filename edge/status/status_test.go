@@ -217,6 +217,12 @@ func TestTheServerStopsAlthoughAClientHolds(t *testing.T) {
 	if err := <-done; err != nil || time.Since(begun) > 4*time.Second {
 		t.Errorf("Run gave %v after %v", err, time.Since(begun))
 	}
+	if err := c.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the client's connection is still open")
+	}
 	if err := errors.Join(s.Close(), s.Close()); err != nil {
 		t.Errorf("Close: %v", err)
 	}
