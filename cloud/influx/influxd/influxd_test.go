@@ -327,12 +327,14 @@ func TestOrphanIsEndedAndReplaced(t *testing.T) {
 	for name, hung := range map[string]bool{"that listens to SIGTERM": false, "that hangs": true} {
 		t.Run(name, func(t *testing.T) {
 			cfg := influxtest.Config(t)
-			cfg.StopTimeout = time.Second
 			orphan := startOrphan(t, cfg)
 			writeRecord(t, cfg.Dir, orphan.Process.Pid, 0)
+			cfg.StopTimeout = time.Hour // to end by itself
 			if hung {
 				_ = orphan.Process.Signal(syscall.SIGSTOP)
+				cfg.StopTimeout = time.Second
 			}
+			cfg.StartTimeout = 20 * time.Second
 			s := mustStart(t, cfg, quiet)
 			if alive(orphan.Process.Pid) {
 				t.Error("the orphan is alive")
