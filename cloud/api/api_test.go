@@ -24,13 +24,17 @@ import (
 	"github.com/wattline/wattline/shared/metrics"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The HTTP library's clock for the header Date starts with the first answer and
+// is the process's, not a server's.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
+}
 
 var quiet = slog.New(slog.DiscardHandler)
 
 // site is an api on a free port, a real broker, and whoever a test puts on it.
 type site struct {
-	t      *testing.T
+	t      testing.TB
 	broker *bustest.Mosquitto
 	url    string
 	link   *bus.Link // of the test itself
@@ -39,7 +43,7 @@ type site struct {
 	stop   func() error // ends the api and waits for it; safe twice
 }
 
-func start(t *testing.T, change ...func(*api.Config)) *site {
+func start(t testing.TB, change ...func(*api.Config)) *site {
 	t.Helper()
 	broker := bustest.Start(t)
 	config := api.DefaultConfig()
@@ -75,7 +79,7 @@ func start(t *testing.T, change ...func(*api.Config)) *site {
 }
 
 // background runs for the life of the test, or until the function it gives.
-func background(t *testing.T, run func(context.Context) error) func() error {
+func background(t testing.TB, run func(context.Context) error) func() error {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -98,7 +102,7 @@ func background(t *testing.T, run func(context.Context) error) func() error {
 }
 
 // await polls under a deadline.
-func await(t *testing.T, what string, done func() bool) {
+func await(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !done(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -176,7 +180,7 @@ func (s *site) place(id, gateway string) {
 	s.publish(bus.PlacesPrefix+id, contract.Place{Device: d, Gateway: gateway, Label: "Desk", Driver: "hs110", Address: "127.1.0.1", MAC: "AC:84:C6:59:D9:A1"}, true)
 }
 
-func mustID(t *testing.T, s string) device.ID {
+func mustID(t testing.TB, s string) device.ID {
 	t.Helper()
 	id, err := device.Parse(s)
 	if err != nil {
@@ -187,7 +191,7 @@ func mustID(t *testing.T, s string) device.ID {
 
 // response is one answer of the api.
 type response struct {
-	t      *testing.T
+	t      testing.TB
 	status int
 	header http.Header
 	body   []byte

@@ -50,8 +50,7 @@ func (s *Server) routes() *fiber.App {
 	app := fiber.New(fiber.Config{
 		AppName: "Wattline", DisableStartupMessage: true, DisablePreParseMultipartForm: true,
 		CaseSensitive: true, Immutable: true, // strings outlive the handler: questions are asked in other goroutines
-		DisableDefaultDate: true, // the library's clock is a goroutine that never ends; observe sets the date
-		BodyLimit:          h.BodyLimit, ReadBufferSize: h.HeaderLimit, Concurrency: h.Connections,
+		BodyLimit: h.BodyLimit, ReadBufferSize: h.HeaderLimit, Concurrency: h.Connections,
 		ReadTimeout: h.ReadTimeout, IdleTimeout: h.IdleTimeout,
 		ErrorHandler: s.failOutside,
 	})
@@ -100,7 +99,6 @@ func (s *Server) observe(c *fiber.Ctx) error {
 			return err
 		}
 	}
-	c.Set(fiber.HeaderDate, begin.UTC().Format(http.TimeFormat))
 	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
 	route, ok := c.Locals(localRoute).(string)
 	if !ok {
@@ -164,7 +162,6 @@ func (s *Server) failOutside(c *fiber.Ctx, err error) error {
 	if err := s.fail(c, err); err != nil {
 		return err
 	}
-	c.Set(fiber.HeaderDate, time.Now().UTC().Format(http.TimeFormat))
 	s.count.requests.With("none", strconv.Itoa(c.Response().StatusCode())).Inc()
 	return nil
 }
