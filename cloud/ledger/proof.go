@@ -103,7 +103,7 @@ func (s *State) proveRun(r *run, chain []contract.Epoch, now device.Micros) RunP
 	p.Last = last
 	accounted := r.stored.and(r.replaced)
 	open := accounted.gaps(last)
-	waiting := s.waiting(r, chain)
+	waiting := s.waiting(r, chain, now)
 	missing := open.without(waiting)
 	p.Missing = ranges(r.id, missing)
 	p.Waiting = ranges(r.id, open.without(missing))

@@ -182,11 +182,14 @@ func (s *State) chain() (ids []contract.Epoch) {
 
 // waiting are the numbers of a run that its gateway may still have: those from
 // its oldest waiting batch on, and those set aside.
-func (s *State) waiting(r *run, chain []contract.Epoch) (out spans) {
-	if s.head == nil {
-		return nil
-	}
+func (s *State) waiting(r *run, chain []contract.Epoch, now device.Micros) (out spans) {
 	const all = ^uint64(0) - 1
+	if s.head == nil { // a source that only just began to speak
+		if now-r.last < silence {
+			out.add(1, all, 0)
+		}
+		return out
+	}
 	mine := slices.Index(chain, r.id)
 	if mine >= 0 && s.head.Oldest != nil {
 		oldest := slices.Index(chain, s.head.Oldest.Epoch)

@@ -196,20 +196,27 @@ func (o *Outbox) separate(readings []device.Reading) {
 	}
 }
 
-// oldest finds the first waiting batch and the time of its first reading.
+// oldest finds the first waiting batch that is not set aside, and the time of
+// its first reading.
 func (o *Outbox) oldest() (id contract.BatchID, from device.Micros, ok bool) {
 	if o.file.db == nil || o.file.counts.Batches == 0 {
 		return id, 0, false
 	}
 	err := o.file.view(func(tx *bbolt.Tx) error {
-		k, v := tx.Bucket(bucketBatches).Cursor().First()
-		b, err := parseBlock(v)
-		if err != nil || len(k) != 12 {
-			return errDamaged
+		cursor := tx.Bucket(bucketBatches).Cursor()
+		for k, v := cursor.First(); k != nil; k, v = cursor.Next() {
+			b, err := parseBlock(v)
+			if err != nil {
+				return errDamaged
+			}
+			if _, aside := o.file.aside[b.ID]; aside {
+				continue
+			}
+			head, err := headOf(b.Payload)
+			id, from, ok = b.ID, head.From, err == nil
+			return err
 		}
-		head, err := headOf(b.Payload)
-		id, from = b.ID, head.From
-		return err
+		return nil
 	})
-	return id, from, err == nil
+	return id, from, ok && err == nil
 }

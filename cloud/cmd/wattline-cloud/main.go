@@ -1,0 +1,75 @@
+// Command wattline-cloud is the central tier: it stores what the gateways send,
+// answers questions over REST and switches plugs.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/wattline/wattline/cloud/server"
+	"github.com/wattline/wattline/shared/config"
+)
+
+// version is set when the program is built.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // default action back: a second signal kills
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "wattline-cloud:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("wattline-cloud", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	file := flags.String("config", "/etc/wattline/cloud.yaml", "configuration `file`")
+	list := flags.String("roles", "all", "the `roles` of this process, separated by commas")
+	check := flags.Bool("check", false, "check the configuration and end")
+	debug := flags.Bool("debug", false, "log more")
+	show := flags.Bool("version", false, "print the version and end")
+	flags.Usage = func() {
+		fmt.Fprintf(stderr, "wattline-cloud stores what the gateways send, answers questions over REST and\nswitches plugs.\n\nUsage: wattline-cloud -config FILE [-roles LIST]\n\nRoles: %v\n\n", server.Roles())
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil
+		}
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q; see -help", flags.Arg(0))
+	}
+	if *show {
+		_, err := fmt.Fprintln(stdout, "wattline-cloud", version)
+		return err
+	}
+	roles, err := server.ParseRoles(*list)
+	if err != nil {
+		return fmt.Errorf("-roles: %w", err)
+	}
+	cfg := server.DefaultConfig()
+	if err := config.Load(*file, &cfg); err != nil {
+		return err
+	}
+	if *check {
+		_, err := fmt.Fprintln(stdout, *file, "is fine")
+		return err
+	}
+	level := slog.LevelInfo
+	if *debug {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+	return server.Run(ctx, cfg, roles, server.Options{Version: version}, log)
+}

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/wattline/wattline/cloud/api"
+	"github.com/wattline/wattline/cloud/broker"
+	spcommand "github.com/wattline/wattline/cloud/components/sp_command"
+	influxdata "github.com/wattline/wattline/cloud/hooks/influx_data"
+	"github.com/wattline/wattline/cloud/influx"
+	"github.com/wattline/wattline/cloud/influx/influxd"
+	"github.com/wattline/wattline/cloud/registry"
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/config"
+)
+
+// Config gathers the settings of the parts; each is declared in its part's
+// package.
+type Config struct {
+	// Data is the directory of everything the cloud keeps.
+	Data string `yaml:"data"`
+	// MQTT is an external broker; without a URL the embedded one, Broker, is used.
+	MQTT   MQTT          `yaml:"mqtt"`
+	Broker broker.Config `yaml:"broker"`
+	// Influx is an external InfluxDB; without a URL the embedded one, InfluxD, is
+	// used.
+	Influx    influx.Config    `yaml:"influx"`
+	InfluxD   influxd.Config   `yaml:"influxd"`
+	Registry  registry.Config  `yaml:"registry"`
+	SPCommand spcommand.Config `yaml:"sp_command"`
+	HTTP      api.HTTP         `yaml:"http"`
+	IoToad    api.IoToad       `yaml:"iotoad"`
+	// Copies names further databases that get what goes into one.
+	Copies map[string][]string `yaml:"copies"`
+}
+
+// MQTT is how to reach an external broker.
+type MQTT struct {
+	URL      string        `yaml:"url"`
+	Username string        `yaml:"username"`
+	Password config.Secret `yaml:"password"`
+}
+
+// DefaultConfig holds every default: all embedded, all on loopback.
+func DefaultConfig() Config {
+	door := api.DefaultConfig()
+	c := Config{
+		Data: "var/cloud", Broker: broker.DefaultConfig(), Influx: influx.DefaultConfig(), InfluxD: influxd.DefaultConfig(),
+		Registry: registry.DefaultConfig(), SPCommand: spcommand.DefaultConfig(), HTTP: door.HTTP, IoToad: door.IoToad,
+	}
+	if c.InfluxD.Dir == "" {
+		c.InfluxD.Dir = "influxdb"
+	}
+	return c
+}
+
+// Validate names every mistake by key.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Data == "" {
+		errs = append(errs, errors.New("data: required"))
+	}
+	if c.MQTT.URL != "" {
+		if err := (bus.Options{URL: c.MQTT.URL}).Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("mqtt.url: %w", err))
+		}
+	}
+	errs = append(errs, config.Key("broker", c.Broker.Validate()), config.Key("influxd", c.InfluxD.Validate()),
+		config.Key("registry", c.Registry.Validate()), config.Key("sp_command", c.SPCommand.Validate()), config.Key("http", c.HTTP.Validate()))
+	if c.Influx.URL != "" {
+		errs = append(errs, config.Key("influx", c.Influx.Validate()))
+	}
+	for from, list := range c.Copies {
+		for _, name := range append([]string{from}, list...) {
+			if _, err := influxdata.Database(name); err != nil {
+				errs = append(errs, fmt.Errorf("copies.%s: %w", from, err))
+			}
+		}
+		if slices.Contains(list, from) {
+			errs = append(errs, fmt.Errorf("copies.%s: a copy of itself", from))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// path puts a relative path below the data directory.
+func (c *Config) path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(c.Data, name)
+}
+
+// ParseRoles reads a list such as "api,hooks"; "" and "all" mean all roles.
+func ParseRoles(list string) ([]Role, error) {
+	if list == "" || list == "all" {
+		return Roles(), nil
+	}
+	var roles []Role
+	for name := range strings.SplitSeq(list, ",") {
+		role := Role(strings.TrimSpace(name))
+		if !slices.Contains(Roles(), role) {
+			return nil, fmt.Errorf("no role %q; there are %v", role, Roles())
+		}
+		roles = append(roles, role)
+	}
+	return roles, nil
+}

@@ -1,0 +1,272 @@
+// Package server is the central tier, put together: it reads as a table of
+// contents of the cloud.
+//
+// The roles speak to each other over MQTT only, so each can run alone, in any
+// process: broker and influx are the embedded parts, registry says what stands
+// where, hooks store what the gateways send, components answer and switch, api
+// is the door for people and programs. Started are the parts that others need
+// first; stopped are they last, so that a stop loses nothing.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wattline/wattline/cloud/api"
+	"github.com/wattline/wattline/cloud/broker"
+	influxquery "github.com/wattline/wattline/cloud/components/influx_query"
+	spcommand "github.com/wattline/wattline/cloud/components/sp_command"
+	influxdata "github.com/wattline/wattline/cloud/hooks/influx_data"
+	"github.com/wattline/wattline/cloud/influx"
+	"github.com/wattline/wattline/cloud/influx/influxd"
+	"github.com/wattline/wattline/cloud/ledger"
+	"github.com/wattline/wattline/cloud/registry"
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/config"
+	"github.com/wattline/wattline/shared/hook"
+	"github.com/wattline/wattline/shared/metrics"
+)
+
+// Role is a part of the cloud that can run alone.
+type Role string
+
+// The roles.
+const (
+	RoleBroker     Role = "broker"
+	RoleInflux     Role = "influx"
+	RoleRegistry   Role = "registry"
+	RoleHooks      Role = "hooks"
+	RoleComponents Role = "components"
+	RoleAPI        Role = "api"
+)
+
+// Roles lists all of them, in the order in which they start.
+func Roles() []Role {
+	return []Role{RoleBroker, RoleInflux, RoleRegistry, RoleHooks, RoleComponents, RoleAPI}
+}
+
+// leave is how long the parts may take to finish what they have begun.
+const leave = 10 * time.Second
+
+// Server is one process of the cloud.
+type Server struct {
+	config  Config
+	roles   []Role
+	version string
+	log     *slog.Logger
+	metrics *metrics.Registry
+	bus     bus.Options
+	store   *influx.Client
+	closers []func()
+	ready   func(addr string)
+}
+
+// Options are what a program passes beside the operator's Config.
+type Options struct {
+	Version string
+	// Ready, if not nil, is called with the api's address once it listens.
+	Ready func(addr string)
+}
+
+// Run is the life of the process: it ends with ctx, in good order, or with an
+// error that a person must see to.
+func Run(ctx context.Context, cfg Config, roles []Role, options Options, log *slog.Logger) error {
+	s := &Server{config: cfg, roles: roles, version: options.Version, log: log, metrics: metrics.New(), ready: options.Ready}
+	defer s.close()
+	if err := s.embedded(ctx); err != nil {
+		return err
+	}
+	if err := s.connect(); err != nil {
+		return err
+	}
+	return s.runAll(ctx)
+}
+
+func (s *Server) has(role Role) bool { return slices.Contains(s.roles, role) }
+
+// close stops the embedded parts, the last started first.
+func (s *Server) close() {
+	for _, c := range slices.Backward(s.closers) {
+		c()
+	}
+	s.closers = nil
+}
+
+// embedded starts the parts that sites without their own get from us.
+func (s *Server) embedded(ctx context.Context) error {
+	s.bus = bus.Options{URL: s.config.MQTT.URL, Username: s.config.MQTT.Username, Password: s.config.MQTT.Password.Reveal()}
+	if s.has(RoleBroker) && s.config.MQTT.URL == "" {
+		b, err := broker.Start(ctx, s.config.Broker, s.log)
+		if err != nil {
+			return err
+		}
+		s.closers = append(s.closers, b.Close)
+		b.Register(s.metrics)
+		s.bus = bus.Options{URL: b.URL(), Username: broker.RoleUser, Password: s.config.Broker.Password.Reveal()}
+	}
+	if s.has(RoleInflux) && s.config.Influx.URL == "" {
+		s.config.InfluxD.Dir = s.config.path(s.config.InfluxD.Dir)
+		d, err := influxd.Start(ctx, s.config.InfluxD, s.log)
+		if err != nil {
+			return err
+		}
+		s.closers = append(s.closers, d.Close)
+		s.config.Influx.URL, s.config.Influx.Token = d.URL(), config.Secret(d.Token())
+		s.store, err = influx.New(s.config.Influx, influx.WhenStuck(d.Heal))
+		return err
+	}
+	return nil
+}
+
+// connect makes what the roles of this process need of the others.
+func (s *Server) connect() (err error) {
+	if s.bus.URL == "" {
+		s.bus.URL = "tcp://" + s.config.Broker.Listen // another process of this machine
+		s.bus.Username, s.bus.Password = broker.RoleUser, s.config.Broker.Password.Reveal()
+	}
+	if s.store != nil || !s.has(RoleHooks) && !s.has(RoleComponents) {
+		return nil
+	}
+	if s.config.Influx.URL == "" {
+		return errors.New("influx.url: the roles hooks and components need it where the role influx does not run")
+	}
+	s.store, err = influx.New(s.config.Influx)
+	return err
+}
+
+// part is something that runs until its context ends.
+type part struct {
+	name string
+	run  func(ctx context.Context) error
+}
+
+// runAll runs the parts in three stages: those that others depend on end last.
+func (s *Server) runAll(ctx context.Context) error {
+	if s.store != nil {
+		defer s.store.Close()
+	}
+	var stages [][]part
+	if s.has(RoleRegistry) {
+		stages = append(stages, []part{s.registryPart()})
+	}
+	var middle []part
+	if s.has(RoleHooks) {
+		middle = append(middle, s.hooks()...)
+	}
+	if s.has(RoleComponents) {
+		middle = append(middle, s.components()...)
+	}
+	stages = append(stages, middle)
+	if s.has(RoleAPI) {
+		door, err := s.door()
+		if err != nil {
+			return err
+		}
+		stages = append(stages, []part{door})
+	}
+	return runStages(ctx, stages, s.log)
+}
+
+// runStages runs all parts at once. When ctx ends or a part fails, the stages
+// end one after the other, the last first.
+func runStages(ctx context.Context, stages [][]part, log *slog.Logger) error {
+	failed, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	type running struct {
+		group errgroup.Group
+		stop  context.CancelFunc
+	}
+	groups := make([]*running, len(stages))
+	for i, stage := range stages {
+		life, stop := context.WithCancel(context.WithoutCancel(ctx))
+		groups[i] = &running{stop: stop}
+		for _, p := range stage {
+			groups[i].group.Go(func() error {
+				err := p.run(life)
+				if err != nil {
+					err = fmt.Errorf("%s: %w", p.name, err)
+				}
+				fail(err)
+				return err
+			})
+		}
+	}
+	<-failed.Done()
+	var err error
+	for _, g := range slices.Backward(groups) {
+		g.stop()
+		err = errors.Join(err, wait(&g.group))
+	}
+	log.InfoContext(ctx, "cloud stopped")
+	return err
+}
+
+// wait gives a stage its time; a part that never ends must not keep the others.
+func wait(g *errgroup.Group) error {
+	done := make(chan error, 1)
+	go func() { done <- g.Wait() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(leave):
+		return fmt.Errorf("some parts did not end within %v", leave)
+	}
+}
+
+func (s *Server) registryPart() part {
+	return part{"registry", func(ctx context.Context) error {
+		r, err := registry.New(s.config.Registry, s.config.Data, s.bus, s.metrics, s.log)
+		if err != nil {
+			return err
+		}
+		return r.Run(ctx)
+	}}
+}
+
+// hooks take the data of the agents.
+func (s *Server) hooks() []part {
+	book := ledger.NewBook(s.store, hook.Instance(), nil)
+	m := s.metrics
+	storing := influxdata.New(influxdata.Options{
+		Store: s.store, Ledger: book, Copies: s.config.Copies,
+		Messages:    m.Counter("wattline_influx_data_messages_total", "Messages heard."),
+		Points:      m.Counter("wattline_influx_data_points_total", "Points stored, repeated ones included."),
+		Malformed:   m.Counter("wattline_influx_data_malformed_total", "Messages that could not be read."),
+		Discarded:   m.Counter("wattline_influx_data_discarded_total", "Messages that came while the queue was full; their sources send them again."),
+		NotNow:      m.Counter("wattline_influx_data_not_now_total", "Writes that InfluxDB did not take at the moment."),
+		Quarantined: m.Counter("wattline_influx_data_quarantined_total", "Batches put into the quarantine."),
+		Misdirected: m.Counter("wattline_influx_data_misdirected_total", "Data that asked for an answer to somebody else."),
+	}, s.log)
+	heads := ledger.NewHeads(book, s.log)
+	return []part{
+		{"influx_data", func(ctx context.Context) error { return storing.Run(ctx, s.bus) }},
+		{"ledger", func(ctx context.Context) error { return heads.Run(ctx, s.bus) }},
+	}
+}
+
+// components answer queries and commands.
+func (s *Server) components() []part {
+	query := influxquery.New(influxquery.Options{Store: s.store, Metrics: s.metrics}, s.log)
+	command := spcommand.New(s.config.SPCommand, spcommand.Options{Store: s.store, Metrics: s.metrics}, s.log)
+	return []part{
+		{"influx_query", func(ctx context.Context) error { return query.Run(ctx, s.bus) }},
+		{"sp_command", func(ctx context.Context) error { return command.Run(ctx, s.bus) }},
+	}
+}
+
+func (s *Server) door() (part, error) {
+	server := api.New(api.Config{HTTP: s.config.HTTP, IoToad: s.config.IoToad}, api.Options{Bus: s.bus, Version: s.version, Metrics: s.metrics}, s.log)
+	if err := server.Listen(); err != nil {
+		return part{}, err
+	}
+	if s.ready != nil {
+		s.ready(server.Addr())
+	}
+	return part{"api", server.Run}, nil
+}

@@ -1,0 +1,69 @@
+// Command wattline-edge is the gateway of one floor: it polls the plugs, keeps
+// their readings safe and forwards them, and switches plugs when asked.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/wattline/wattline/edge/gateway"
+	"github.com/wattline/wattline/shared/config"
+)
+
+// version is set when the program is built.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // default action back: a second signal kills
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "wattline-edge:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("wattline-edge", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	file := flags.String("config", "/etc/wattline/edge.yaml", "configuration `file`")
+	check := flags.Bool("check", false, "check the configuration and end")
+	debug := flags.Bool("debug", false, "log more")
+	show := flags.Bool("version", false, "print the version and end")
+	flags.Usage = func() {
+		fmt.Fprint(stderr, "wattline-edge is the gateway of one floor: it polls plugs, keeps readings through\noutages, forwards them over MQTT, and switches plugs.\n\nUsage: wattline-edge -config FILE\n\n")
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil
+		}
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q; see -help", flags.Arg(0))
+	}
+	if *show {
+		_, err := fmt.Fprintln(stdout, "wattline-edge", version)
+		return err
+	}
+	cfg := gateway.DefaultConfig()
+	if err := config.Load(*file, &cfg); err != nil {
+		return err
+	}
+	if *check {
+		_, err := fmt.Fprintln(stdout, *file, "is fine")
+		return err
+	}
+	level := slog.LevelInfo
+	if *debug {
+		level = slog.LevelDebug
+	}
+	return gateway.Run(ctx, cfg, version, slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})))
+}

@@ -1,0 +1,69 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+
+	"github.com/wattline/wattline/edge/outbox"
+	"github.com/wattline/wattline/edge/status"
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/config"
+)
+
+// Config is the file of one gateway: what the box itself must know. Its plugs
+// come from the cloud.
+type Config struct {
+	// Gateway is the id given at enrolment; it never changes.
+	Gateway string `yaml:"gateway"`
+	// Data is the directory of everything the gateway keeps.
+	Data   string        `yaml:"data"`
+	Broker Broker        `yaml:"broker"`
+	Outbox outbox.Config `yaml:"outbox"`
+	Status status.Config `yaml:"status"`
+	// Clock says when the system clock is to be trusted: system or ntp.
+	Clock ClockMode `yaml:"clock"`
+	// CatchUp limits the draining of a backlog, in readings per second; 0 is no
+	// limit.
+	CatchUp float64 `yaml:"catch_up_readings_per_second"`
+}
+
+// Broker is how to reach the cloud's broker.
+type Broker struct {
+	URL      string        `yaml:"url"`
+	Username string        `yaml:"username"`
+	Password config.Secret `yaml:"password"`
+}
+
+func (b Broker) options(clientID string) bus.Options {
+	return bus.Options{URL: b.URL, ClientID: clientID, Username: b.Username, Password: b.Password.Reveal()}
+}
+
+// DefaultConfig holds every default; the gateway's id has none.
+func DefaultConfig() Config {
+	return Config{
+		Data: "var/edge", Broker: Broker{URL: "tcp://127.0.0.1:1883"}, Outbox: outbox.DefaultConfig(), Status: status.DefaultConfig(), Clock: ClockSystem,
+	}
+}
+
+// gatewayID is one topic level that fits into a client identifier.
+var gatewayID = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
+
+// Validate names every mistake by key.
+func (c Config) Validate() error {
+	var errs []error
+	if !gatewayID.MatchString(c.Gateway) {
+		errs = append(errs, fmt.Errorf("gateway: %q: a lower-case letter, then up to 62 lower-case letters, digits, _ or -, as in edge-f2", c.Gateway))
+	}
+	if c.Data == "" {
+		errs = append(errs, errors.New("data: required"))
+	}
+	if err := (bus.Options{URL: c.Broker.URL}).Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("broker.url: %w", err))
+	}
+	if c.CatchUp < 0 {
+		errs = append(errs, fmt.Errorf("catch_up_readings_per_second: %v is negative; 0 means no limit", c.CatchUp))
+	}
+	errs = append(errs, config.Key("outbox", c.Outbox.Validate()), config.Key("status", c.Status.Validate()))
+	return errors.Join(errs...)
+}

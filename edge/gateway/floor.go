@@ -1,0 +1,225 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/wattline/wattline/edge/collector"
+	"github.com/wattline/wattline/edge/controller"
+	"github.com/wattline/wattline/edge/drivers/hs110"
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
+)
+
+// keptFile holds the configuration that the gateway was given last, so that it
+// starts without the cloud.
+const keptFile = "floor.json"
+
+// kept is the content of that file.
+type kept struct {
+	Config      contract.GatewayConfig `json:"config"`
+	Protections controller.Protections `json:"protections"`
+}
+
+// plug is what every generation of plugs can do; a driver is one package and
+// one line in newPlug.
+type plug interface {
+	collector.Meter
+	controller.Switcher
+}
+
+func newPlug(p contract.Plug) (plug, error) {
+	switch p.Driver {
+	case "", "hs110":
+		return hs110.New(p.Device, hs110.Options{Address: p.Address, DeviceID: p.DeviceID, MAC: p.MAC, MaxPower: p.MaxPower})
+	}
+	return nil, fmt.Errorf("no driver %q; there is hs110", p.Driver)
+}
+
+// floor is the set of plugs that the configuration names.
+type floor struct {
+	gateway *Gateway
+	file    string
+
+	mu     sync.Mutex // protects what follows
+	config contract.GatewayConfig
+	plugs  map[device.ID]plug
+	specs  map[device.ID]contract.Plug
+}
+
+// newFloor starts with what is kept; without it the floor is empty until the
+// cloud is heard.
+func newFloor(g *Gateway, k kept) *floor {
+	f := &floor{gateway: g, file: filepath.Join(g.config.Data, keptFile), plugs: map[device.ID]plug{}, specs: map[device.ID]contract.Plug{}}
+	if k.Config.Version > 0 {
+		f.apply(k.Config)
+	}
+	return f
+}
+
+func readKept(file string, log *slog.Logger) (k kept) {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return kept{}
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &k)
+	}
+	if err != nil {
+		log.Error("kept configuration not read: waiting for the cloud's", slog.String("file", file), slog.Any("err", err))
+		return kept{}
+	}
+	return k
+}
+
+// database is where this floor's readings are stored.
+func (f *floor) database() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.config.Database == "" {
+		return "sp"
+	}
+	return f.config.Database
+}
+
+func (f *floor) current() contract.GatewayConfig {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.config
+}
+
+// hear takes a configuration from the cloud. One that is broken or somebody
+// else's changes nothing.
+func (f *floor) hear(m bus.Message) {
+	log := f.gateway.log
+	var c contract.GatewayConfig
+	if err := json.Unmarshal(m.Payload, &c); err != nil {
+		log.Error("configuration not understood: the last one stays", slog.Any("err", err))
+		return
+	}
+	if err := f.check(c); err != nil {
+		log.Error("configuration refused: the last one stays", slog.Any("err", err))
+		return
+	}
+	if c.Version == f.current().Version {
+		return
+	}
+	f.apply(c)
+	if err := f.keep(c); err != nil {
+		log.Error("configuration not kept: a restart without the cloud will use an older one", slog.Any("err", err))
+	}
+	log.Info("configuration applied", slog.Uint64("version", c.Version), slog.Int("plugs", len(c.Plugs)))
+	f.gateway.beatNow()
+}
+
+// check names every mistake of a configuration.
+func (f *floor) check(c contract.GatewayConfig) error {
+	var errs []error
+	if c.Gateway != f.gateway.config.Gateway {
+		errs = append(errs, fmt.Errorf("it is for gateway %q", c.Gateway))
+	}
+	if c.Version == 0 {
+		errs = append(errs, errors.New("version: missing"))
+	}
+	if c.PollSeconds != 0 && c.PollSeconds < 1 {
+		errs = append(errs, fmt.Errorf("poll_seconds: %v is under 1", c.PollSeconds))
+	}
+	seen := make(map[device.ID]bool)
+	for _, p := range c.Plugs {
+		if p.Device.IsZero() || seen[p.Device] {
+			errs = append(errs, fmt.Errorf("plugs: %q is missing or there twice", p.Device))
+		}
+		seen[p.Device] = true
+		if _, err := newPlug(p); err != nil {
+			errs = append(errs, fmt.Errorf("plugs: %v: %w", p.Device, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// apply makes the plugs those of the configuration. A plug that stays as it is
+// keeps its queue and its back-off.
+func (f *floor) apply(c contract.GatewayConfig) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	plugs, specs := make(map[device.ID]plug), make(map[device.ID]contract.Plug)
+	var meters []collector.Target
+	var switches []controller.Target
+	for _, spec := range c.Plugs {
+		p := f.plugs[spec.Device]
+		if p == nil || !sameHardware(f.specs[spec.Device], spec) {
+			var err error
+			if p, err = newPlug(spec); err != nil {
+				f.gateway.log.Error("plug left out", slog.String("device", spec.Device.String()), slog.Any("err", err))
+				continue
+			}
+		}
+		plugs[spec.Device], specs[spec.Device] = p, spec
+		seconds := spec.PollSeconds
+		if seconds == 0 {
+			seconds = c.PollSeconds
+		}
+		meters = append(meters, collector.Target{Device: spec.Device, Interval: time.Duration(seconds * float64(time.Second)), Meter: p})
+		switches = append(switches, controller.Target{Device: spec.Device, Protected: spec.Protected, Switcher: p})
+	}
+	for id := range f.plugs {
+		if plugs[id] == nil {
+			f.gateway.states.clear(id)
+		}
+	}
+	f.config, f.plugs, f.specs = c, plugs, specs
+	f.gateway.collector.Set(meters)
+	f.gateway.controller.Set(c.Version, switches)
+	f.gateway.controller.SetStagger(time.Duration(c.StaggerMillis) * time.Millisecond)
+}
+
+func sameHardware(a, b contract.Plug) bool {
+	a.Protected, a.PollSeconds = b.Protected, b.PollSeconds
+	return a == b
+}
+
+// keep writes the configuration so that a crash leaves the old or the new one.
+func (f *floor) keep(c contract.GatewayConfig) error {
+	text, err := json.MarshalIndent(kept{Config: c, Protections: f.gateway.controller.Protections()}, "", " ")
+	if err != nil {
+		return fmt.Errorf("encode the configuration: %w", err)
+	}
+	return writeFile(f.file, text)
+}
+
+// writeFile replaces a file in one step that a power cut can't halve.
+func writeFile(path string, text []byte) error {
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("make %s: %w", path, err)
+	}
+	_, err = file.Write(text)
+	err = errors.Join(err, file.Sync(), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(file.Name()))
+	}
+	return nil
+}
+
+// protected lists the reasons of the places that are never switched.
+func (f *floor) protected() map[device.ID]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := make(map[device.ID]string)
+	for id, spec := range f.specs {
+		if spec.Protected != "" {
+			out[id] = spec.Protected
+		}
+	}
+	return out
+}

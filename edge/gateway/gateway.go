@@ -1,0 +1,222 @@
+// Package gateway is the edge of one floor, put together: it reads as a table of
+// contents of the edge.
+//
+// plugs -> collector -> outbox -> forwarder -> broker is the way of a reading;
+// broker -> controller -> plugs the way of a command, whose account joins the
+// readings in the outbox. Beside them the newest state and the heartbeat go out
+// and the configuration comes in. It starts and runs without the cloud, with
+// the configuration that it was given last.
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wattline/wattline/edge/collector"
+	"github.com/wattline/wattline/edge/controller"
+	"github.com/wattline/wattline/edge/forwarder"
+	"github.com/wattline/wattline/edge/outbox"
+	"github.com/wattline/wattline/edge/status"
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
+	"github.com/wattline/wattline/shared/metrics"
+)
+
+// Gateway is one running edge.
+type Gateway struct {
+	config  Config
+	version string
+	log     *slog.Logger
+	metrics *metrics.Registry
+	epoch   contract.Epoch
+
+	clock      *Clock
+	outbox     *outbox.Outbox
+	forwarder  *forwarder.Forwarder
+	collector  *collector.Collector
+	controller *controller.Controller
+	floor      *floor
+	states     *states
+	link       *bus.Link
+	cloud      *cloud
+	started    device.Micros
+}
+
+// Run is the life of a gateway: it ends with ctx, having committed what was
+// read, or with an error that a person must see to.
+func Run(ctx context.Context, config Config, version string, log *slog.Logger) error {
+	g := &Gateway{config: config, version: version, log: log, metrics: metrics.New(), epoch: drawEpoch()}
+	g.clock = NewClock(config.Clock, SystemTicks(), log)
+	g.started, _ = g.clock.Now()
+	if err := g.openOutbox(); err != nil {
+		return err
+	}
+	defer g.outbox.Close() //nolint:errcheck // Run of the outbox has reported its last commit
+	g.forwarder = forwarder.New(g.forwarderOptions(), log)
+	g.states = newStates(config.Gateway)
+	g.collector = collector.New(collector.Options{Sink: g.outbox, Clock: g.clock.Now, Latest: g.states.put, Metrics: g.metrics}, log)
+	kept := readKept(filepath.Join(config.Data, keptFile), log)
+	g.controller = controller.New(controller.Options{Boot: g.clock.Boot, Note: g.note, Protections: kept.Protections, Metrics: g.metrics}, log)
+	defer g.controller.Close()
+	g.floor = newFloor(g, kept)
+	g.cloud = newCloud(config.Broker.URL, g.clock)
+	g.link = bus.NewLink(g.busOptions(), log)
+	page, err := status.Listen(ctx, config.Status, status.Options{Source: g.view, Metrics: g.metrics.Handler()}, log)
+	if err != nil {
+		return err
+	}
+	defer page.Close() //nolint:errcheck // Run of the page has closed it
+	log.InfoContext(ctx, "gateway starts", slog.String("gateway", config.Gateway), slog.String("version", version),
+		slog.String("epoch", g.epoch.String()), slog.Int("readings", g.outbox.Stats().Readings), slog.String("status", page.Addr()))
+	g.gauges()
+	return g.runAll(ctx, page)
+}
+
+// runAll runs the parts. Those that take readings in end first, so that what
+// they took is committed; the connection ends last.
+func (g *Gateway) runAll(ctx context.Context, page *status.Server) error {
+	later, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var intake, outlet errgroup.Group
+	intake.Go(func() error { return g.collector.Run(ctx) })
+	intake.Go(func() error { return page.Run(ctx) })
+	outlet.Go(func() error { return g.outbox.Run(later) })
+	outlet.Go(func() error { return g.forwarder.Run(later) })
+	outlet.Go(func() error { return g.link.Run(later) })
+	outlet.Go(func() error { return g.states.run(later, g.link) })
+	outlet.Go(func() error { return g.beat(later) })
+	err := intake.Wait()
+	g.controller.Close()
+	err = errors.Join(err, g.outbox.Commit())
+	g.farewell(ctx)
+	stop()
+	err = errors.Join(err, outlet.Wait())
+	g.log.InfoContext(ctx, "gateway stopped", slog.String("gateway", g.config.Gateway), slog.Int("readings", g.outbox.Stats().Readings))
+	return err
+}
+
+// farewell lets what was committed last have a moment to go out.
+func (g *Gateway) farewell(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for g.link.IsUp() && g.outbox.Stats().Batches > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+	if g.link.IsUp() {
+		s := g.status()
+		s.Online = false
+		if err := g.publishStatus(ctx, g.link, s); err != nil {
+			g.log.DebugContext(ctx, "farewell not said", slog.Any("err", err))
+		}
+	}
+}
+
+func (g *Gateway) openOutbox() (err error) {
+	config := g.config.Outbox
+	if !filepath.IsAbs(config.Path) {
+		config.Path = filepath.Join(g.config.Data, config.Path)
+	}
+	g.outbox, err = outbox.Open(outbox.Options{
+		Config: config, Gateway: g.config.Gateway, Epoch: g.epoch, Clock: g.clock.Now, Boot: g.clock.Boot,
+		InWindow: func(id contract.BatchID) bool { return g.forwarder != nil && g.forwarder.InWindow(id) },
+	}, g.log)
+	return err
+}
+
+func (g *Gateway) forwarderOptions() forwarder.Options {
+	m := g.metrics
+	return forwarder.Options{
+		Source:            g.outbox,
+		ReadingsPerSecond: g.config.CatchUp,
+		Send: func(id contract.BatchID, payload []byte) error {
+			topic := bus.Data{Source: g.config.Gateway, Hook: "influx_data", Database: g.floor.database(), Batch: id.String()}
+			return g.link.Send(bus.Message{Topic: topic.String(), Payload: payload})
+		},
+		Sent:       m.Counter("wattline_forwarder_batches_sent_total", "Batches sent for the first time in this run."),
+		Resent:     m.Counter("wattline_forwarder_batches_resent_total", "Batches sent again."),
+		Released:   m.Counter("wattline_forwarder_batches_released_total", "Batches deleted for a receipt."),
+		Unanswered: m.Counter("wattline_forwarder_answers_ignored_total", "Answers and receipts that released nothing."),
+	}
+}
+
+// busOptions is the gateway's one connection: client id and will name the epoch.
+func (g *Gateway) busOptions() bus.Options {
+	options := g.config.Broker.options(g.config.Gateway + "-" + g.epoch.String())
+	will, err := encodeStatus(contract.Status{Gateway: g.config.Gateway, Epoch: g.epoch})
+	if err == nil {
+		options.Will = &bus.Message{Topic: bus.StatusTopic(g.config.Gateway), Payload: will, Retained: true}
+	}
+	options.Up = g.up
+	options.Down = func(err error) {
+		g.cloud.lost(err)
+		g.forwarder.Down()
+	}
+	return options
+}
+
+// up sets a new connection up: hear first, then say what is retained, then drain.
+func (g *Gateway) up(ctx context.Context, s *bus.Session) error {
+	own := g.config.Gateway
+	if err := s.Subscribe(ctx, bus.ReceiptsTopic(own), func(m bus.Message) { g.cloud.answered(); g.forwarder.Receipts(m.Payload) }); err != nil {
+		return err
+	}
+	if err := s.Subscribe(ctx, bus.CommandTopic(own), func(m bus.Message) { g.command(ctx, m) }); err != nil {
+		return err
+	}
+	if err := s.Subscribe(ctx, bus.ConfigTopic(own), g.floor.hear); err != nil {
+		return err
+	}
+	if err := g.publishStatus(ctx, s, g.status()); err != nil {
+		return err
+	}
+	g.states.again()
+	g.cloud.found()
+	g.forwarder.Up()
+	return nil
+}
+
+// note puts the account of a switch among the readings.
+func (g *Gateway) note(id device.ID, account contract.Switched) {
+	at, set := g.clock.Now()
+	text, err := encodeNote(account)
+	if err == nil {
+		err = g.outbox.Accept(device.Reading{Device: id, Time: at, Notes: map[string]string{device.Switched: text}}, set)
+	}
+	if err != nil {
+		g.log.Error("account of a switch not kept", slog.String("device", id.String()), slog.Any("err", err))
+	}
+}
+
+func drawEpoch() contract.Epoch {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand, Go 1.24)
+	return contract.Epoch(binary.BigEndian.Uint64(b[:]))
+}
+
+func (g *Gateway) gauges() {
+	gauge := func(name, help string, value func(contract.OutboxStatus) float64) {
+		g.metrics.GaugeFunc(name, help, func() float64 { return value(g.outbox.Stats()) })
+	}
+	gauge("wattline_outbox_readings", "Readings that wait.", func(s contract.OutboxStatus) float64 { return float64(s.Readings) })
+	gauge("wattline_outbox_batches", "Batches that wait.", func(s contract.OutboxStatus) float64 { return float64(s.Batches) })
+	gauge("wattline_outbox_bytes", "Bytes of waiting batches.", func(s contract.OutboxStatus) float64 { return float64(s.Bytes) })
+	gauge("wattline_outbox_file_bytes", "Size of the file.", func(s contract.OutboxStatus) float64 { return float64(s.File) })
+	gauge("wattline_outbox_set_aside_batches", "Batches set aside.", func(s contract.OutboxStatus) float64 { return float64(len(s.SetAside)) })
+	gauge("wattline_outbox_dropped_readings", "Readings dropped for want of room.", func(s contract.OutboxStatus) float64 { return float64(s.Dropped) })
+	gauge("wattline_outbox_refused_readings", "Readings that the disk did not take.", func(s contract.OutboxStatus) float64 { return float64(s.Refused) })
+	g.metrics.GaugeFunc("wattline_clock_rebased", "Steps of the system clock that were followed.", func() float64 { return float64(g.clock.Rebased()) })
+}

@@ -1,0 +1,166 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wattline/wattline/edge/outbox"
+	"github.com/wattline/wattline/edge/status"
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
+)
+
+// beatEvery is the time between two heartbeats.
+const beatEvery = 10 * time.Second
+
+// cloud remembers how the connection to the broker is.
+type cloud struct {
+	url   string
+	clock *Clock
+	now   chan struct{} // a heartbeat is wanted at once
+
+	mu      sync.Mutex // protects what follows
+	up      bool
+	since   device.Micros
+	err     error
+	receipt *device.Micros
+}
+
+func newCloud(url string, clock *Clock) *cloud {
+	at, _ := clock.Now()
+	return &cloud{url: url, clock: clock, since: at, now: make(chan struct{}, 1)}
+}
+
+func (c *cloud) change(up bool, err error) {
+	at, _ := c.clock.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.up != up {
+		c.up, c.since = up, at
+	}
+	c.err = err
+}
+
+func (c *cloud) found()         { c.change(true, nil) }
+func (c *cloud) lost(err error) { c.change(false, err) }
+
+func (c *cloud) answered() {
+	at, _ := c.clock.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.receipt = &at
+}
+
+func (c *cloud) view() status.Cloud {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := status.Cloud{Reachable: c.up, Since: c.since, Broker: c.url, LastReceipt: c.receipt}
+	if c.err != nil {
+		v.Err = c.err.Error()
+	}
+	return v
+}
+
+// status is what the gateway tells of itself now.
+func (g *Gateway) status() contract.Status {
+	head, previous := g.outbox.Head()
+	at, set := g.clock.Now()
+	boot, monotonic := g.clock.Boot()
+	return contract.Status{
+		Gateway: g.config.Gateway, Online: true, Epoch: head.Epoch, Sequence: head.Sequence, Previous: previous,
+		Version: g.version, ConfigVersion: g.floor.current().Version, Time: at, BootID: boot, Monotonic: monotonic,
+		Clock: contract.ClockStatus{Set: set, Rebased: g.clock.Rebased()}, Outbox: g.outbox.Stats(), Plugs: g.collector.Status(),
+	}
+}
+
+func encodeStatus(s contract.Status) ([]byte, error) {
+	payload, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encode status: %w", err)
+	}
+	return payload, nil
+}
+
+func encodeNote(account contract.Switched) (string, error) {
+	text, err := json.Marshal(account)
+	if err != nil {
+		return "", fmt.Errorf("encode account: %w", err)
+	}
+	return string(text), nil
+}
+
+type publisher interface {
+	Publish(ctx context.Context, m bus.Message) error
+}
+
+func (g *Gateway) publishStatus(ctx context.Context, to publisher, s contract.Status) error {
+	payload, err := encodeStatus(s)
+	if err != nil {
+		return err
+	}
+	return to.Publish(ctx, bus.Message{Topic: bus.StatusTopic(g.config.Gateway), Payload: payload, Retained: true})
+}
+
+// beat sends the heartbeat every ten seconds, and when asked to; and logs once
+// when the outbox fills.
+func (g *Gateway) beat(ctx context.Context) error {
+	ticker := time.NewTicker(beatEvery)
+	defer ticker.Stop()
+	warned := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		case <-g.cloud.now:
+		}
+		s := g.status()
+		if full := outbox.Warning(s.Outbox); full != warned {
+			g.log.WarnContext(ctx, "outbox fills", slog.Int("percent", full), slog.Int("readings", s.Outbox.Readings))
+			warned = full
+		}
+		if !g.link.IsUp() {
+			continue
+		}
+		if err := g.publishStatus(ctx, g.link, s); err != nil && ctx.Err() == nil {
+			g.log.DebugContext(ctx, "heartbeat not sent", slog.Any("err", err))
+		}
+	}
+}
+
+func (g *Gateway) beatNow() {
+	if g.cloud == nil {
+		return
+	}
+	select {
+	case g.cloud.now <- struct{}{}:
+	default:
+	}
+}
+
+// view is everything for the page.
+func (g *Gateway) view() status.View {
+	v := status.View{
+		Status: g.status(), Floor: g.floor.current().Floor, Started: g.started, Cloud: g.cloud.view(), DiskReserve: g.config.Outbox.MinFree,
+	}
+	var disk unix.Statfs_t
+	if unix.Statfs(filepath.Clean(g.config.Data), &disk) == nil {
+		v.DiskFree = int64(disk.Bavail) * disk.Bsize //nolint:gosec // a disk's size
+	}
+	protected := g.floor.protected()
+	for _, p := range g.collector.Plugs() {
+		v.Plugs = append(v.Plugs, status.Plug{
+			Device: p.Device, Offline: p.Offline, Failures: p.Failures, Reason: p.Reason, Detail: p.Detail, Since: p.Since, Last: p.Last,
+			Power: p.Power, On: p.On, IntervalSeconds: p.Interval.Seconds(), Missed: p.Missed, Suspects: p.Suspects, Protected: protected[p.Device],
+		})
+	}
+	return v
+}
