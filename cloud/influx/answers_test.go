@@ -1,18 +1,21 @@
 package influx_test
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/wattline/wattline/cloud/influx"
 	"github.com/wattline/wattline/cloud/influx/influxtest"
+	"github.com/wattline/wattline/cloud/influx/line"
 )
 
 // The answers of InfluxDB 2.x, of its cloud and of what may stand in between;
@@ -169,6 +172,57 @@ func TestBrokenConnectionsAreNotNow(t *testing.T) {
 			}
 			c.Close()
 		})
+	}
+}
+
+// TestTooLargeIsHeardFromAServerThatHangsUp has a server that answers 413 from
+// the header alone and closes, which on the wire is a reset.
+func TestTooLargeIsHeardFromAServerThatHangsUp(t *testing.T) {
+	const limit = 1_500_000
+	var stored atomic.Int64
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer conn.Close()
+				r := bufio.NewReader(conn)
+				for {
+					req, err := http.ReadRequest(r)
+					if err != nil {
+						return
+					}
+					if req.ContentLength > limit {
+						_, _ = io.WriteString(conn, "HTTP/1.1 413 too large\r\nX-Influxdb-Version: v2.7.9\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+						return
+					}
+					if req.Header.Get("Expect") != "" {
+						_, _ = io.WriteString(conn, "HTTP/1.1 100 Continue\r\n\r\n")
+					}
+					body, _ := io.ReadAll(req.Body)
+					stored.Add(int64(line.Count(body)))
+					_, _ = io.WriteString(conn, "HTTP/1.1 204 yes\r\n\r\n")
+				}
+			})
+		}
+	})
+	c := connect(t, &influxtest.Server{URL: "http://" + l.Addr().String()})
+	t.Cleanup(func() { c.Close(); _ = l.Close(); serving.Wait() })
+	const lines = 100_000 // about 8 MB
+	for n := range 5 {
+		if err := c.Write(t.Context(), "sp", readings(nil, lines, 1_700_000_000_000_000)); err != nil {
+			t.Fatal(err)
+		}
+		if got := stored.Load(); got != int64(n+1)*lines {
+			t.Fatalf("%d lines stored, want %d", got, (n+1)*lines)
+		}
 	}
 }
 

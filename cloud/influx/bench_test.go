@@ -2,6 +2,9 @@ package influx_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -64,4 +67,53 @@ func BenchmarkWrite(b *testing.B) {
 	wg.Wait()
 	b.StopTimer()
 	b.ReportMetric(float64(b.N*lines)/time.Since(begin).Seconds(), "points/s")
+}
+
+// BenchmarkQuery reads 100,000 rows of one series, beside the same statement
+// sent without this package and thrown away unread.
+func BenchmarkQuery(b *testing.B) {
+	s := influxtest.Start(b)
+	c := connect(b, s)
+	database := influxtest.Database(b)
+	const points = 100_000
+	var lines []byte
+	for i := range int64(points) {
+		lines = line.Append(lines, "power", []line.Tag{{Key: "id", Value: "a"}}, []line.Field{line.Float("value", float64(i%997)/4)}, 1_700_000_000_000_000+i*1e6)
+	}
+	if err := c.Write(b.Context(), database, lines); err != nil {
+		b.Fatal(err)
+	}
+	for name, statement := range map[string]string{
+		"raw":  "SELECT value FROM power",
+		"mean": "SELECT mean(value) FROM power WHERE time >= 1700000000s AND time < 1700100000s GROUP BY time(1h)",
+	} {
+		b.Run(name+"/client", func(b *testing.B) {
+			b.ReportAllocs()
+			for range b.N {
+				if rows := len(mustQuery(b, c, database, statement)); rows == 0 {
+					b.Fatal("no rows")
+				}
+			}
+		})
+		b.Run(name+"/direct", func(b *testing.B) {
+			target := s.URL + "/query?" + url.Values{"db": {database}, "epoch": {"u"}, "chunked": {"true"}, "q": {statement}}.Encode()
+			for range b.N {
+				req, err := http.NewRequestWithContext(b.Context(), http.MethodPost, target, http.NoBody)
+				if err != nil {
+					b.Fatal(err)
+				}
+				req.Header.Set("Authorization", "Token "+s.Token)
+				req.Header.Set("Accept-Encoding", "identity") // the client asks for none either
+				resp, err := http.DefaultClient.Do(req)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if n, err := io.Copy(io.Discard, resp.Body); err != nil || n < 1000 {
+					b.Fatalf("%d bytes, %v", n, err)
+				}
+				_ = resp.Body.Close()
+			}
+		})
+	}
+	http.DefaultClient.CloseIdleConnections()
 }
