@@ -163,7 +163,22 @@ func (a *Asker) Once(ctx context.Context, topic string, data json.RawMessage, pa
 		}
 		return true, a.more(ctx, answer, next)
 	})
+	if err != nil && last.Part != nil && !last.Last {
+		a.leave(last)
+	}
 	return last, err
+}
+
+// leave tells the answerer that nobody wants the rest, so that it need not find
+// out by waiting. Best effort.
+func (a *Asker) leave(answer Envelope) {
+	if CheckTopic(answer.ResponseTopic) != nil {
+		return
+	}
+	payload, err := Envelope{ID: answer.ID, Error: Text("the asker has gone")}.Encode()
+	if err == nil {
+		_ = a.link.Send(Message{Topic: answer.ResponseTopic, Payload: payload})
+	}
 }
 
 // more asks the answerer for part n.

@@ -104,17 +104,24 @@ func (s *server) take(m bus.Message) {
 	}
 }
 
-// next notes that an asker wants the next part of its answer.
+// nobody stands for the part that an asker wants who wants no more.
+const nobody = -1
+
+// next notes that an asker wants the next part of its answer, or has gone.
 func (s *server) next(m bus.Message) {
 	e, err := bus.Decode(m.Payload)
-	if err != nil || e.Part == nil {
+	if err != nil || e.Part == nil && len(e.Error) == 0 {
 		return
+	}
+	part := nobody
+	if len(e.Error) == 0 {
+		part = *e.Part
 	}
 	s.mu.Lock()
 	wanted := s.open[m.Topic]
 	s.mu.Unlock()
 	select {
-	case wanted <- *e.Part: // a nil channel is never ready
+	case wanted <- part: // a nil channel is never ready
 	default:
 	}
 }
@@ -232,7 +239,11 @@ func (a *Answer) Part(ctx context.Context, data json.RawMessage) error {
 	patience := time.NewTimer(nextPart)
 	defer patience.Stop()
 	select {
-	case <-wanted:
+	case part := <-wanted:
+		if part == nobody {
+			a.answered = true
+			return errors.New("the asker has gone")
+		}
 		return nil
 	case <-patience.C:
 		a.answered = true
