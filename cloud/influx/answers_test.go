@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -75,9 +76,7 @@ func TestAnswersToWritesAreToldApart(t *testing.T) {
 				}
 				requests.Add(1)
 				_, _ = io.Copy(io.Discard, r.Body)
-				for key, values := range test.header {
-					w.Header()[key] = values
-				}
+				maps.Copy(w.Header(), test.header)
 				w.WriteHeader(test.status)
 				_, _ = io.WriteString(w, test.body)
 				if name == "error of 100 MB" {
@@ -217,7 +216,7 @@ func TestTooLargeIsHeardFromAServerThatHangsUp(t *testing.T) {
 	t.Cleanup(func() { c.Close(); _ = l.Close(); serving.Wait() })
 	const lines = 100_000 // about 8 MB
 	for n := range 5 {
-		if err := c.Write(t.Context(), "sp", readings(nil, lines, 1_700_000_000_000_000)); err != nil {
+		if err := c.Write(t.Context(), "sp", readings(lines, 1_700_000_000_000_000)); err != nil {
 			t.Fatal(err)
 		}
 		if got := stored.Load(); got != int64(n+1)*lines {

@@ -16,16 +16,20 @@ import (
 
 // readings gives n lines as the storing hook makes them: 100 plugs, four
 // measurements, one poll a second from start on.
-func readings(dst []byte, n int, start int64) []byte {
+func readings(n int, start int64) []byte {
+	var dst []byte
 	measurements := [...]struct{ name, unit string }{{"power", "W"}, {"voltage", "V"}, {"current", "A"}, {"energy", "Wh"}}
 	for i := range n {
 		m := measurements[i%len(measurements)]
 		plug := i / len(measurements) % 100
 		second := int64(i / len(measurements) / 100)
 		tags := []line.Tag{
-			{Key: "column", Value: fmt.Sprint(plug % 5)}, {Key: "floor", Value: "2"},
+			{Key: "column", Value: fmt.Sprint(plug % 5)},
+			{Key: "floor", Value: "2"},
 			{Key: "id", Value: fmt.Sprintf("sp_f2.w.r%d.c%d", plug/5, plug%5)},
-			{Key: "row", Value: fmt.Sprint(plug / 5)}, {Key: "type", Value: "w"}, {Key: "unit", Value: m.unit},
+			{Key: "row", Value: fmt.Sprint(plug / 5)},
+			{Key: "type", Value: "w"},
+			{Key: "unit", Value: m.unit},
 		}
 		dst = line.Append(dst, m.name, tags, []line.Field{line.Float("value", float64(i%997)/4)}, start+second*1e6+int64(plug))
 	}
@@ -40,7 +44,7 @@ func BenchmarkWrite(b *testing.B) {
 	database := influxtest.Database(b)
 	var bodies [][]byte
 	for i := range max(b.N, writers) {
-		bodies = append(bodies, readings(nil, lines, 1_700_000_000_000_000+int64(i)*lines/400*1e6))
+		bodies = append(bodies, readings(lines, 1_700_000_000_000_000+int64(i)*lines/400*1e6))
 	}
 	if err := c.EnsureDatabase(b.Context(), database); err != nil {
 		b.Fatal(err)

@@ -68,7 +68,7 @@ func (c *Client) query(ctx context.Context, database, influxql string, each each
 	if err != nil {
 		return c.queryFailed(database, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read, nothing to lose
+	defer resp.Body.Close()
 
 	d := newDecoder(resp.Body, each)
 	switch err := d.run(); {

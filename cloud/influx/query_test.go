@@ -137,7 +137,7 @@ func TestKilledServerIsNoShortAnswer(t *testing.T) {
 	c := connect(t, s)
 	database := influxtest.Database(t)
 	for i := range 10 {
-		if err := c.Write(t.Context(), database, readings(nil, 40_000, 1_600_000_000_000_000+int64(i)*1e9)); err != nil {
+		if err := c.Write(t.Context(), database, readings(40_000, 1_600_000_000_000_000+int64(i)*1e9)); err != nil {
 			t.Fatal(err)
 		}
 	}

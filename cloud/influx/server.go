@@ -110,7 +110,7 @@ func (c *Client) call(ctx context.Context, op, method, path string, query url.Va
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read, nothing to lose
+	defer resp.Body.Close()
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(out); err != nil {
 		return noAnswer(ctx, op, fmt.Errorf("answer of %s: %w", path, err))
 	}

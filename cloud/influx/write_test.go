@@ -33,7 +33,7 @@ func TestWrittenPointsAreReadBack(t *testing.T) {
 func TestWritingAgainChangesNothing(t *testing.T) {
 	c := connect(t, influxtest.Start(t))
 	database := influxtest.Database(t)
-	lines := readings(nil, 4000, 1_700_000_000_000_000)
+	lines := readings(4000, 1_700_000_000_000_000)
 	for range 3 {
 		if err := c.Write(t.Context(), database, lines); err != nil {
 			t.Fatal(err)
@@ -178,7 +178,7 @@ func TestWriteTooLargeForOneRequestIsSplit(t *testing.T) {
 	// Above and below the size from which the server is asked first.
 	for _, n := range []int{100_000, 8_000} {
 		start := int64(1_600_000_000_000_000) + int64(n)*1e9
-		if err := c.Write(t.Context(), database, readings(nil, n, start)); err != nil {
+		if err := c.Write(t.Context(), database, readings(n, start)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -265,7 +265,7 @@ func TestAcknowledgedWritesSurviveKill(t *testing.T) {
 			wg.Go(func() {
 				for i := 0; ; i++ {
 					at := int64(kill*2+w+1)*1e15/10 + int64(i)*1e6
-					lines := bytes.ReplaceAll(readings(nil, 400, at), []byte("id=sp"), fmt.Appendf(nil, "id=k%dw%d", kill, w))
+					lines := bytes.ReplaceAll(readings(400, at), []byte("id=sp"), fmt.Appendf(nil, "id=k%dw%d", kill, w))
 					if err := c.Write(t.Context(), database, lines); err != nil {
 						return
 					}

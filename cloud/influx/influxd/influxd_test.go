@@ -348,12 +348,12 @@ func TestOrphanIsEndedAndReplaced(t *testing.T) {
 
 func TestStrangersAreLeftAlone(t *testing.T) {
 	for name, prepare := range map[string]func(t *testing.T, dir string, pid int){
-		"no record":     func(t *testing.T, dir string, _ int) { _ = os.Remove(filepath.Join(dir, "influxd.pid")) },
+		"no record":     func(_ *testing.T, dir string, _ int) { _ = os.Remove(filepath.Join(dir, "influxd.pid")) },
 		"id used again": func(t *testing.T, dir string, pid int) { writeRecord(t, dir, pid, 1) },
-		"record of nonsense": func(t *testing.T, dir string, _ int) {
+		"record of nonsense": func(_ *testing.T, dir string, _ int) {
 			_ = os.WriteFile(filepath.Join(dir, "influxd.pid"), []byte("-1 x"), 0o600)
 		},
-		"record of process 1": func(t *testing.T, dir string, _ int) {
+		"record of process 1": func(_ *testing.T, dir string, _ int) {
 			_ = os.WriteFile(filepath.Join(dir, "influxd.pid"), []byte("1 0"), 0o600)
 		},
 	} {

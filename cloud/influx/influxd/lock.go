@@ -32,7 +32,7 @@ var ErrInUse = errors.New("the directory is in use")
 
 // lockFile opens the file and locks it; ok is false where somebody else has it.
 func lockFile(path string) (f *os.File, ok bool, err error) {
-	f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // our own directory
+	f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, false, err
 	}
@@ -46,7 +46,7 @@ func lockFile(path string) (f *os.File, ok bool, err error) {
 
 func tryLock(f *os.File) (bool, error) {
 	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) //nolint:gosec // descriptors are small
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
 		case err == nil:
 			return true, nil
@@ -72,7 +72,7 @@ func lockOwn(ctx context.Context, dir string) (*os.File, error) {
 	}
 	if !ok {
 		err = awaitLock(ctx, f, time.After(ownPatience), func() error {
-			holder, _ := os.ReadFile(path) //nolint:gosec // our own directory
+			holder, _ := os.ReadFile(path)
 			return fmt.Errorf("%w: process %s runs InfluxDB on %s; stop it, or choose another directory",
 				ErrInUse, strings.TrimSpace(string(holder)), dir)
 		})
@@ -151,7 +151,7 @@ func record(dir string, pid int) error {
 
 // recorded gives the process on record if it is still the same one.
 func recorded(dir string) (*os.Process, error) {
-	text, err := os.ReadFile(filepath.Join(dir, recordFile)) //nolint:gosec // our own directory
+	text, err := os.ReadFile(filepath.Join(dir, recordFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.New("no influxd is on record")
 	}

@@ -91,7 +91,7 @@ func (p *probe) query(ctx context.Context, statement string) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read, nothing to lose
+	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusUnauthorized {
 		return errCredentials
 	}

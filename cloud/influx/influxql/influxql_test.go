@@ -56,12 +56,12 @@ func scan(s string) (text, rest string, ok bool) {
 	quote, body := s[0], s[1:]
 	var b strings.Builder
 	for i := 0; i < len(body); i++ {
-		switch c := body[i]; {
-		case c == quote:
+		switch c := body[i]; c {
+		case quote:
 			return b.String(), body[i+1:], true
-		case c == '\n' || c == '\r' || c == 0:
+		case '\n', '\r', 0:
 			return "", "", false
-		case c == '\\':
+		case '\\':
 			i++
 			if i == len(body) {
 				return "", "", false

@@ -20,7 +20,7 @@ import (
 // organization is "wattline" unless EnvOrg says otherwise.
 const (
 	EnvURL   = "WATTLINE_TEST_INFLUX_URL"
-	EnvToken = "WATTLINE_TEST_INFLUX_TOKEN" //nolint:gosec // the name of a variable
+	EnvToken = "WATTLINE_TEST_INFLUX_TOKEN"
 	EnvOrg   = "WATTLINE_TEST_INFLUX_ORG"
 )
 
