@@ -106,7 +106,9 @@ func libraryProblem(status int) *problem {
 	return newProblem(status, details[status])
 }
 
-// fail answers with the problem of err.
+// fail answers with the problem of err. After a failure of ours the connection
+// ends: a client that sent a hundred more questions to nobody without waiting,
+// and left, would otherwise hold its place until each has timed out.
 func (s *Server) fail(c *fiber.Ctx, err error) error {
 	p := problemOf(err)
 	body, err := json.Marshal(p)
@@ -117,5 +119,8 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 		c.Set(fiber.HeaderRetryAfter, fmt.Sprintf("%.0f", p.retry.Seconds()))
 	}
 	c.Set(fiber.HeaderContentType, "application/problem+json")
+	if p.Status >= http.StatusInternalServerError {
+		c.Context().SetConnectionClose()
+	}
 	return c.Status(p.Status).Send(body)
 }

@@ -144,6 +144,7 @@ func sendReplies(c *fiber.Ctx, topics []string, replies []*reply) error {
 		}
 		if replies[i] == nil {
 			status = http.StatusGatewayTimeout
+			c.Context().SetConnectionClose() // as in fail
 		}
 		b.Write(name)
 		b.WriteByte(':')
