@@ -84,15 +84,8 @@ func pass(form writer, q Query, s Statement, tags map[string]string, columns []s
 		if r.at, err = micros(values[0]); err != nil {
 			return err
 		}
-		// Without windows InfluxDB gives some of them from, others 0.
-		if k, ok := operations[q.Operation]; ok && !q.windowed() && (k == aggregate || k == lister) {
-			r.at = 0
-			if q.From != nil {
-				r.at = *q.From
-			}
-		}
 		for i, extra := range s.Extras {
-			text, _ := values[2+i].(string) //nolint:errcheck // null where a point has no such tag
+			text, _ := values[2+i].(string) // null where a point has no such tag
 			switch extra {
 			case "text":
 				r.text = text
@@ -186,7 +179,7 @@ func (c *Component) unit(ctx context.Context, q Query) (string, error) {
 		func(_ string, _ map[string]string, _ []string, rows [][]any) error {
 			for _, values := range rows {
 				if len(values) == 2 && len(units) < 2 {
-					text, _ := values[1].(string) //nolint:errcheck // a tag value is a text
+					text, _ := values[1].(string)
 					units = append(units, text)
 				}
 			}

@@ -141,3 +141,40 @@ func TestWithoutASite(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// The document about the site may come after the first question.
+func TestTheFirstQuestionWaitsForTheSite(t *testing.T) {
+	broker := bustest.Start(t)
+	s := newStand(t)
+	s.writePlaces()
+	answers := make(chan bus.Message, 8)
+	link := bus.NewLink(bus.Options{URL: broker.URL, ClientID: "early", Up: func(ctx context.Context, session *bus.Session) error {
+		return session.Subscribe(ctx, "responses/early/#", func(m bus.Message) { answers <- m })
+	}}, quiet)
+	run(t, link.Run)
+	component := influxquery.New(influxquery.Options{Store: s.store}, quiet)
+	up := make(chan struct{})
+	run(t, func(ctx context.Context) error {
+		return component.Run(ctx, bus.Options{URL: broker.URL, Up: func(context.Context, *bus.Session) error {
+			close(up)
+			return nil
+		}})
+	})
+	<-up
+	for _, m := range []bus.Message{
+		{Topic: "query/influx_query/" + s.database + "/power", Payload: []byte(`{"response_topic":"responses/early/1","data":{"id":"g9,w.r0.c0","operation":"sum"}}`)},
+		{Topic: bus.SiteTopic, Payload: []byte(`{"default_floor":1}`), Retained: true},
+	} {
+		if err := link.Publish(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case m := <-answers:
+		if got, want := string(m.Payload), `{"data":[{"bn":"power","bu":"W"},{"t":0,"v":3}]}`; got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("no answer")
+	}
+}

@@ -67,7 +67,7 @@ func TestFilters(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := *s
 			s.t, s.component = t, newComponent(s.store, test.floor)
-			series := s.series(t, "power", append(test.pairs, "operation=sum")...)
+			series := s.series(t, append(test.pairs, "operation=sum")...)
 			got := ""
 			if len(series) > 0 {
 				got = strings.TrimPrefix(series[0].labels(t, "UTC", ""), "=")
@@ -88,7 +88,8 @@ func TestGroups(t *testing.T) {
 		want  string
 	}{
 		"by device": {
-			[]string{"group_by=device"}, 1,
+			[]string{"group_by=device"},
+			1,
 			"id:sp_f-1.g3=32 id:sp_f1.w.r0.c0=2 id:sp_f1.w.r0.c1=4 id:sp_f2.w.r0.c1=8 id:sp_f2.w.r1.c0=16 id:sp_p0=64 id:sp_w.r0.c0=1",
 		},
 		"by type":                          {[]string{"group_by=type"}, 1, "type:g=32 type:p=64 type:w=31"},
@@ -112,7 +113,7 @@ func TestGroups(t *testing.T) {
 				pairs = append(pairs, "operation=sum")
 			}
 			var got []string
-			for _, a := range s.series(t, "power", pairs...) {
+			for _, a := range s.series(t, pairs...) {
 				var tags []string
 				for _, key := range []string{"column", "floor", "id", "row", "type"} {
 					if v, ok := a.Group[key]; ok {
@@ -165,11 +166,13 @@ func TestNamesOfGroupsInSenML(t *testing.T) {
 func TestManyIDs(t *testing.T) {
 	s := newStand(t)
 	s.writePlaces()
+	// A dot is no other letter, and an end is an end.
+	s.write(point("power", "id=sp_f2xw.r1.c0", t0, 1024), point("power", "id=sp_f2.w.r1.c00", t0, 1024))
 	ids := []string{"sp_f2.w.r1.c0"}
 	for n := range 999 {
 		ids = append(ids, "sp_g"+strconv.Itoa(n))
 	}
-	if got := s.series(t, "power", "operation=sum", "id="+strings.Join(ids, ",")); len(got) != 1 || *got[0].Points[0].V != 16 {
+	if got := s.series(t, "operation=sum", "id="+strings.Join(ids, ",")); len(got) != 1 || *got[0].Points[0].V != 16 {
 		t.Errorf("got %+v", got)
 	}
 }

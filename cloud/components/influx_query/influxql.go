@@ -1,6 +1,7 @@
 package influxquery
 
 import (
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,8 +98,19 @@ func texts(numbers []int) []string {
 	return s
 }
 
+// manyValues is how many values a filter can have before it becomes a regular
+// expression: InfluxDB 1.8.10 takes a second for two thousand alternatives, and
+// ten milliseconds for an expression of as many.
+const manyValues = 16
+
+// plainForm is what can stand in a regular expression, but for the dot, as it is.
+var plainForm = regexp.MustCompile(`^[a-z0-9_.\-]+$`)
+
 // oneOf is a condition that one of the values satisfies, safe to join by AND.
 func oneOf(name string, values []string) string {
+	if len(values) > manyValues && !slices.ContainsFunc(values, func(v string) bool { return !plainForm.MatchString(v) }) {
+		return name + " =~ /^(?:" + strings.ReplaceAll(strings.Join(values, "|"), ".", `\.`) + ")$/"
+	}
 	either := make([]string, len(values))
 	for i, v := range values {
 		either[i] = name + " = " + influxql.String(v)

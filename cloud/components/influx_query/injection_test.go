@@ -3,6 +3,7 @@ package influxquery_test
 import (
 	"encoding/json"
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -31,7 +32,7 @@ func TestInjectionIntoEveryString(t *testing.T) {
 	s := newStand(t)
 	s.writePlaces()
 	count := func() int {
-		series := s.series(t, "power", "operation=count")
+		series := s.series(t, "operation=count")
 		if len(series) != 1 {
 			t.Fatalf("the points are gone: %+v", series)
 		}
@@ -106,10 +107,13 @@ func TestQuotingHoldsWithoutParse(t *testing.T) {
 			}
 		}
 	}
-	if got := s.series(t, "power", "operation=count"); *got[0].Points[0].V != float64(len(places)) {
+	if got := s.series(t, "operation=count"); *got[0].Points[0].V != float64(len(places)) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// plainAlternatives is the one form of a regular expression that is built.
+var plainAlternatives = regexp.MustCompile(`/\^\(\?:[a-z0-9_\-|]+(\\\.[a-z0-9_\-|]+)*\)\$/`)
 
 // oneSelect says what keeps a statement from being exactly one SELECT: it reads
 // quotes as InfluxQL's scanner does, and outside of them nothing may stand that
@@ -137,7 +141,7 @@ func oneSelect(text string) (problem string) {
 			return "a literal that does not end"
 		}
 	}
-	code := outside.String()
+	code := plainAlternatives.ReplaceAllString(outside.String(), "q")
 	switch {
 	case !strings.HasPrefix(code, "SELECT "):
 		return "no SELECT"
@@ -163,6 +167,7 @@ func FuzzQuery(f *testing.F) {
 	f.Add("sp/power", "percentile", "99.9", "", "", "", "", "2024-01-15T00:00:00Z", "1w", "UTC", "-1.5", "row", "")
 	f.Add("sp/power", "integral", "", "sp_f2.g3", "", "", "", "1705276800.5", "15m", "", "previous", "", "100")
 	f.Add("sp/x-1:a.b_c", "", "", "", "", "", "", "", "", "", "", "type,column", "1")
+	f.Add("sp/power", "", "", "sp_g"+strings.Join([]string{"1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18"}, ",sp_w.r1.c"), "", "", "", "", "", "", "", "", "")
 	for _, text := range hostile {
 		f.Add("sp/power", text, text, text, text, text, text, text, text, text, text, text, text)
 	}

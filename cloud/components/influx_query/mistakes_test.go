@@ -83,7 +83,8 @@ func TestMistakesAreNamed(t *testing.T) {
 			"", []string{"\x00\"; DROP DATABASE sp; \"=1"}, `"\x00'; DROP DATABAS"...: unknown`,
 		},
 		"all at once": {
-			"SP/power", []string{"operation=avg", "row=x", "colour=red", "limit=-1"},
+			"SP/power",
+			[]string{"operation=avg", "row=x", "colour=red", "limit=-1"},
 			`database: "SP" is not a lower-case letter followed by at most 62 lower-case letters, digits or _; operation: "avg" is none of`,
 		},
 	} {

@@ -138,6 +138,8 @@ func TestThePointsThemselves(t *testing.T) {
 		point("level", "id=sp_g2,type=g,unit=lx", t0, 6),
 		`note,id=sp_g1,type=g text="say \"hi\"" 1705276800000000`,
 		`flag,id=sp_g1,type=g value=true 1705276800000000`,
+		`odd,id=a"b\x\ <ü value=1 1705276800000000`,
+		`odd,type=g value=2 1705276801000000`,
 	)
 	for name, test := range map[string]struct {
 		measurement string
@@ -145,35 +147,47 @@ func TestThePointsThemselves(t *testing.T) {
 		want        string
 	}{
 		"of several devices": {
-			"power", []string{"to=1705276830"},
+			"power",
+			[]string{"to=1705276830"},
 			`[{"bn":"","bu":"W"},{"n":"sp_w.r0.c0/power","u":"W",+0,"v":10},{"n":"sp_f2.w.r0.c1/power","u":"W",+30,"v":5}]`,
 		},
 		"of one device, its unit never splits it": {
-			"power", []string{"id=w.r0.c0", "from=1705277100"},
+			"power",
+			[]string{"id=w.r0.c0", "from=1705277100"},
 			`[{"bn":"sp_w.r0.c0/power","bu":"W"},{"u":"W",+300,"v":50},{"u":"kW",+400.123456,"v":60}]`,
 		},
 		"of one device asked for in the other spelling": {
-			"power", []string{"id=sp_f1.w.r0.c0", "to=1705276800"},
+			"power",
+			[]string{"id=sp_f1.w.r0.c0", "to=1705276800"},
 			`[{"bn":"sp_f1.w.r0.c0/power","bu":"W"},{"u":"W",+0,"v":10}]`,
 		},
 		"newest first":       {"power", []string{"order=desc", "limit=1", "id=sp_f2.w.r0.c1"}, `[{"bn":"sp_f2.w.r0.c1/power","bu":"W"},{"u":"W",+270,"v":9}]`},
 		"both bounds belong": {"power", []string{"from=1705276950", "to=2024-01-15T00:03:00Z", "row=0"}, `[{"bn":"","bu":"W"},{"n":"sp_f2.w.r0.c1/power","u":"W",+150,"v":7},{"n":"sp_w.r0.c0/power","u":"W",+180,"v":30}]`},
 		"a bound finer than storage": {
-			"power", []string{"from=1705277200.1234564", "to=1705277200.1234564"},
+			"power",
+			[]string{"from=1705277200.1234564", "to=1705277200.1234564"},
 			`[{"bn":"","bu":"W"},{"n":"sp_w.r0.c0/power","u":"kW",+400.123456,"v":60}]`,
 		},
-		"the unit as it was stored":    {"status", nil, `[{"bn":"","bu":"/"},{"n":"sp_g1/status","u":"S",+0,"v":1}]`},
-		"a measurement not ours":       {"level", []string{"id=sp_g2"}, `[{"bn":"sp_g2/level"},{"u":"lx",+0,"v":6}]`},
-		"its unit of an aggregate":     {"level", []string{"operation=mean"}, `[{"bn":"level","bu":"lx"},{"t":0,"v":4.5}]`},
-		"a text":                       {"note", nil, `[{"bn":""},{"n":"sp_g1/note",+0,"vs":"say \"hi\""}]`},
-		"a text is no point":           {"note", []string{"format=series"}, `[]`},
-		"a boolean":                    {"flag", nil, `[{"bn":""},{"n":"sp_g1/flag",+0,"vb":true}]`},
+		"the unit as it was stored": {"status", nil, `[{"bn":"","bu":"/"},{"n":"sp_g1/status","u":"S",+0,"v":1}]`},
+		"a measurement not ours":    {"level", []string{"id=sp_g2"}, `[{"bn":"sp_g2/level"},{"u":"lx",+0,"v":6}]`},
+		"its unit of an aggregate":  {"level", []string{"operation=mean"}, `[{"bn":"level","bu":"lx"},{"t":0,"v":4.5}]`},
+		"a text":                    {"note", nil, `[{"bn":""},{"n":"sp_g1/note",+0,"vs":"say \"hi\""}]`},
+		"a text is no point":        {"note", []string{"format=series"}, `[]`},
+		"a boolean":                 {"flag", nil, `[{"bn":""},{"n":"sp_g1/flag",+0,"vb":true}]`},
+		"ids that are none": {
+			"odd", nil, `[{"bn":""},{"n":"a\"b\\x \u003cü/odd",+0,"v":1},{"n":"odd","t":1705276801,"v":2}]`,
+		},
 		"no match":                     {"power", []string{"id=sp_g9"}, `[{"bn":"sp_g9/power","bu":"W"}]`},
+		"distinct without bounds":      {"level", []string{"operation=distinct"}, `[{"bn":"level","bu":"lx"},{"t":0,"v":3},{"t":0,"v":6}]`},
+		"mean without lower bound":     {"level", []string{"operation=mean", "to=1705276800"}, `[{"bn":"level","bu":"lx"},{"t":0,"v":4.5}]`},
+		"spread without bounds":        {"level", []string{"operation=spread", "group_by=type"}, `[{"bn":"","bu":"lx"},{"n":"type:g/level","t":0,"v":3}]`},
+		"integral without bounds":      {"level", []string{"operation=integral"}, `[{"bn":"level"},{"t":0,"v":0}]`},
 		"no match of an aggregate":     {"power", []string{"operation=sum", "type=p"}, `[{"bn":"power","bu":"W"}]`},
 		"no such measurement":          {"nothing", nil, `[{"bn":""}]`},
 		"no such measurement's series": {"nothing", []string{"format=series", "operation=mean"}, `[]`},
 		"a series": {
-			"power", []string{"format=series", "to=1705276830"},
+			"power",
+			[]string{"format=series", "to=1705276830"},
 			`[{"measurement":"power","unit":"W","points":[{+0,"v":10,"id":"sp_w.r0.c0"},{+30,"v":5,"id":"sp_f2.w.r0.c1"}]}]`,
 		},
 		"a series of one device":                {"power", []string{"format=series", "to=1705276830", "id=sp_w.r0.c0"}, `[{"measurement":"power","unit":"W","points":[{+0,"v":10}]}]`},

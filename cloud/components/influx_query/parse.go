@@ -126,7 +126,7 @@ func (p *parser) object(d *json.Decoder) error {
 		if err != nil {
 			return errors.New("malformed JSON")
 		}
-		key, _ := token.(string) //nolint:errcheck // the key of an object is always a string
+		key, _ := token.(string) // always one in an object
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
 			return errors.New("malformed JSON")

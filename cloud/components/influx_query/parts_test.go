@@ -40,11 +40,9 @@ func (s *endless) Query(_ context.Context, _, text string, each func(string, map
 
 // meter is an asker that looks at the memory at each part and keeps none.
 type meter struct {
-	t               *testing.T
-	parts, points   int
-	first, most     uint64
-	last            float64
-	openingBrackets int
+	t             *testing.T
+	parts, points int
+	first, most   uint64
 }
 
 func (m *meter) Part(_ context.Context, data json.RawMessage) error {
@@ -92,7 +90,6 @@ func TestAHundredThousandPointsOfARealStore(t *testing.T) {
 		lines = append(lines, point("power", "id=sp_f2.w.r1.c1,floor=2,type=w,unit=W", float64(t0+i), float64(i)))
 	}
 	s.write(lines...)
-	lines = nil
 	for _, format := range []string{"senml", "series"} {
 		m := &meter{t: t}
 		r := hook.Request{Subpath: s.database + "/power", Data: parameters("format=" + format)}

@@ -59,7 +59,7 @@ func (s *site) hear(m bus.Message) {
 	}
 	var value contract.Site
 	if err := json.Unmarshal(m.Payload, &value); err != nil {
-		s.log.Warn("site not understood", slog.String("topic", m.Topic), slog.Any("err", err)) //nolint:sloglint // called by the connection, no request is under way
+		s.log.Warn("site not understood", slog.String("topic", m.Topic), slog.Any("err", err))
 		return
 	}
 	s.mu.Lock()

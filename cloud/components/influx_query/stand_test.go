@@ -83,19 +83,6 @@ func (g *gathered) Part(_ context.Context, data json.RawMessage) error {
 	return nil
 }
 
-func (g *gathered) joined(t testing.TB) []map[string]any {
-	t.Helper()
-	var all []map[string]any
-	for _, part := range g.parts {
-		var records []map[string]any
-		if err := json.Unmarshal(part, &records); err != nil {
-			t.Fatalf("part %.200s: %v", part, err)
-		}
-		all = append(all, records...)
-	}
-	return all
-}
-
 // parameters makes the data of a request from "key=value" texts.
 func parameters(pairs ...string) json.RawMessage {
 	values := make(map[string]string)

@@ -19,11 +19,11 @@ type answer struct {
 	}
 }
 
-// series asks for series; all but the last are told by their group.
-func (s *stand) series(t *testing.T, measurement string, pairs ...string) []answer {
+// series asks for power as series.
+func (s *stand) series(t *testing.T, pairs ...string) []answer {
 	t.Helper()
 	var answers []answer
-	text := s.ask(measurement, append(pairs, "format=series")...)
+	text := s.ask("power", append(pairs, "format=series")...)
 	if err := json.Unmarshal([]byte(text), &answers); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
@@ -108,7 +108,7 @@ func TestWindowsFollowLocalTimeWhenClocksChange(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			pairs := []string{"id=sp_g1", "every=" + test.every, "from=" + test.from, "to=" + test.to, "tz=" + test.zone}
-			counted := s.series(t, "power", append(pairs, "operation=count")...)
+			counted := s.series(t, append(pairs, "operation=count")...)
 			if len(counted) != 1 {
 				t.Fatalf("%d series, want 1", len(counted))
 			}
@@ -117,7 +117,7 @@ func TestWindowsFollowLocalTimeWhenClocksChange(t *testing.T) {
 			}
 			// Two devices, ten minutes apart: 1 W each, all the time.
 			pairs[0] = "type=g"
-			summed := s.series(t, "power", append(pairs, "operation=integral", "unit=1h")...)
+			summed := s.series(t, append(pairs, "operation=integral", "unit=1h")...)
 			if len(summed) != 1 || len(summed[0].Points) != len(counted[0].Points) {
 				t.Fatalf("integral has other windows: %+v", summed)
 			}
@@ -161,7 +161,7 @@ func TestFillOfEmptyWindows(t *testing.T) {
 			if test.fill != "" {
 				pairs = append(pairs, "fill="+test.fill)
 			}
-			got := s.series(t, "power", pairs...)
+			got := s.series(t, pairs...)
 			if len(got) != 1 {
 				t.Fatalf("%d series, want 1", len(got))
 			}
@@ -189,7 +189,7 @@ func TestOrderAndLimit(t *testing.T) {
 		"last, newest first":        {[]string{"operation=last", "order=desc", "limit=2"}, "04=50 02=30"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := s.series(t, "power", append(test.pairs, bounds...)...)
+			got := s.series(t, append(test.pairs, bounds...)...)
 			if len(got) != 1 {
 				t.Fatalf("%d series, want 1", len(got))
 			}
@@ -213,7 +213,7 @@ func TestIntegralOfManyDevicesWithSparseWindows(t *testing.T) {
 	}
 	s.write(lines...)
 	bounds := []string{"operation=integral", "from=1705276800", "to=1705279800"}
-	whole := s.series(t, "power", bounds...)
+	whole := s.series(t, bounds...)
 	const want = (1 + 2 + 3 + 4 + 5 + 6 + 7) * 19 * 150
 	if len(whole) != 1 || *whole[0].Points[0].V != want {
 		t.Errorf("integral of all: %+v, want %d", whole, want)
@@ -224,7 +224,7 @@ func TestIntegralOfManyDevicesWithSparseWindows(t *testing.T) {
 			pairs = append(pairs, "group_by="+by)
 		}
 		var sum float64
-		series := s.series(t, "power", pairs...)
+		series := s.series(t, pairs...)
 		for _, a := range series {
 			last := 0.0
 			for _, p := range a.Points {
