@@ -1,0 +1,64 @@
+// Command run shows a whole Wattline on one machine: a building of simulated
+// plugs, a gateway per floor and the cloud, each a process of its own as in
+// real life. It ends them all when it ends, however that is.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	if err := run(ctx, stop, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "\nrun:", err)
+		os.Exit(1)
+	}
+}
+
+const help = `Shows a whole Wattline on this machine: simulated plugs, a gateway per floor and
+the cloud. Ctrl-C ends everything; the data stays for the next time.
+
+Environment:
+  WATTLINE_HTTP    address of the REST API       (127.0.0.1:8080)
+  WATTLINE_MQTT    address of the MQTT broker    (127.0.0.1:1883)
+  WATTLINE_DATA    directory of all data         (./var)
+  WATTLINE_FLOORS  number of floors, 1 to 20     (3)
+`
+
+// run is the life of the demonstration. The first signal stops in good order,
+// the second at once.
+func run(ctx context.Context, stop context.CancelFunc, args []string, out io.Writer) error {
+	if len(args) > 0 {
+		_, err := io.WriteString(out, help)
+		return err
+	}
+	s, err := settingsFrom(os.Getenv)
+	if err != nil {
+		return err
+	}
+	if err := s.check(); err != nil {
+		return err
+	}
+	b := &building{settings: s, out: out}
+	defer b.stop()
+	context.AfterFunc(ctx, stop) // a second signal has its default action back, and takes the children along
+	if err := b.start(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // ended while starting: that is no failure
+		}
+		return err
+	}
+	b.sayWhatNext()
+	select {
+	case <-ctx.Done():
+		b.say("\nstopping: gateways, cloud, plugs")
+		return nil
+	case dead := <-b.died:
+		return fmt.Errorf("%s ended by itself; its last lines:\n%s", dead.name, dead.tail())
+	}
+}

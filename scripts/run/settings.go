@@ -1,0 +1,107 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// settings are where the demonstration lives.
+type settings struct {
+	http, mqtt, data, bin string
+	floors                int
+}
+
+// marker is the file by which a data directory of ours is known.
+const (
+	marker = "wattline-run"
+	format = "1"
+)
+
+func settingsFrom(getenv func(string) string) (s settings, err error) {
+	or := func(key, fallback string) string {
+		if v := getenv(key); v != "" {
+			return v
+		}
+		return fallback
+	}
+	s = settings{http: or("WATTLINE_HTTP", "127.0.0.1:8080"), mqtt: or("WATTLINE_MQTT", "127.0.0.1:1883")}
+	var errs []error
+	if s.floors, err = strconv.Atoi(or("WATTLINE_FLOORS", "3")); err != nil || s.floors < 1 || s.floors > 20 {
+		errs = append(errs, fmt.Errorf("WATTLINE_FLOORS: %q is not a number from 1 to 20", getenv("WATTLINE_FLOORS")))
+	}
+	for key, address := range map[string]string{"WATTLINE_HTTP": s.http, "WATTLINE_MQTT": s.mqtt} {
+		host, port, err := net.SplitHostPort(address)
+		if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 1 || n > 65535 || host == "" {
+			errs = append(errs, fmt.Errorf("%s: %q is not host:port, such as 127.0.0.1:8080", key, address))
+		}
+	}
+	if s.data, err = filepath.Abs(or("WATTLINE_DATA", "var")); err != nil {
+		errs = append(errs, fmt.Errorf("WATTLINE_DATA: %w", err))
+	}
+	if s.bin, err = filepath.Abs("bin"); err != nil {
+		errs = append(errs, err)
+	}
+	return s, errors.Join(errs...)
+}
+
+// check finds what would go wrong later, and says what to do about it.
+func (s settings) check() error {
+	for _, name := range []string{"wattline-cloud", "wattline-edge", "plugsim"} {
+		if _, err := os.Stat(filepath.Join(s.bin, name)); err != nil {
+			return fmt.Errorf("bin/%s is missing: make build makes it", name)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(s.bin, "influxd")); err != nil {
+		return errors.New("bin/influxd is missing, the embedded InfluxDB: make influxd builds it from its Go module")
+	}
+	for key, address := range map[string]string{"WATTLINE_HTTP": s.http, "WATTLINE_MQTT": s.mqtt} {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return fmt.Errorf("%s can't be used (%w): stop what listens there, or choose another address with %s=127.0.0.1:PORT make run", address, err, key)
+		}
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
+	return s.checkData()
+}
+
+// checkData refuses a directory that holds something else.
+func (s settings) checkData() error {
+	entries, err := os.ReadDir(s.data)
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
+		if err := os.MkdirAll(s.data, 0o750); err != nil {
+			return fmt.Errorf("make the data directory: %w; choose another with WATTLINE_DATA", err)
+		}
+		return os.WriteFile(filepath.Join(s.data, marker), []byte(format+"\n"), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("read the data directory: %w; choose another with WATTLINE_DATA", err)
+	}
+	found, err := os.ReadFile(filepath.Join(s.data, marker))
+	if err != nil {
+		return fmt.Errorf("%s holds something that make run did not put there; choose another directory with WATTLINE_DATA, or empty this one", s.data)
+	}
+	if got := strings.TrimSpace(string(found)); got != format {
+		return fmt.Errorf("%s is of another version of make run (format %s, this one writes %s); move it away or choose another with WATTLINE_DATA", s.data, got, format)
+	}
+	return nil
+}
+
+// statusAddress is where the gateway of a floor shows its page.
+func (s settings) statusAddress(floor int) string {
+	host, port, _ := net.SplitHostPort(s.http) //nolint:errcheck // checked by settingsFrom
+	n, _ := strconv.Atoi(port)                 //nolint:errcheck // checked by settingsFrom
+	address := net.JoinHostPort(host, strconv.Itoa(n+floor))
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return net.JoinHostPort("127.0.0.1", "0")
+	}
+	_ = l.Close()
+	return address
+}
