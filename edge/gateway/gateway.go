@@ -47,7 +47,7 @@ type Gateway struct {
 	states     *states
 	link       *bus.Link
 	cloud      *cloud
-	started    device.Micros
+	started    time.Time
 }
 
 // Run is the life of a gateway: it ends with ctx, having committed what was
@@ -55,7 +55,7 @@ type Gateway struct {
 func Run(ctx context.Context, config Config, version string, log *slog.Logger) error {
 	g := &Gateway{config: config, version: version, log: log, metrics: metrics.New(), epoch: drawEpoch()}
 	g.clock = NewClock(config.Clock, SystemTicks(), log)
-	g.started, _ = g.clock.Now()
+	g.started = time.Now()
 	if err := g.openOutbox(); err != nil {
 		return err
 	}
@@ -69,25 +69,31 @@ func Run(ctx context.Context, config Config, version string, log *slog.Logger) e
 	g.floor = newFloor(g, kept)
 	g.cloud = newCloud(config.Broker.URL, g.clock)
 	g.link = bus.NewLink(g.busOptions(), log)
-	page, err := status.Listen(ctx, config.Status, status.Options{Source: g.view, Metrics: g.metrics.Handler()}, log)
-	if err != nil {
-		return err
-	}
-	defer page.Close() //nolint:errcheck // Run of the page has closed it
 	log.InfoContext(ctx, "gateway starts", slog.String("gateway", config.Gateway), slog.String("version", version),
-		slog.String("epoch", g.epoch.String()), slog.Int("readings", g.outbox.Stats().Readings), slog.String("status", page.Addr()))
+		slog.String("epoch", g.epoch.String()), slog.Int("readings", g.outbox.Stats().Readings), slog.String("status", config.Status.Listen))
 	g.gauges()
-	return g.runAll(ctx, page)
+	return g.runAll(ctx)
+}
+
+// page shows the gateway to whoever stands beside it. Readings matter more: a
+// page that can't listen is logged and left out.
+func (g *Gateway) page(ctx context.Context) error {
+	page, err := status.Listen(ctx, g.config.Status, status.Options{Source: g.view, Healthy: g.healthy, Metrics: g.metrics.Handler()}, g.log)
+	if err != nil {
+		g.log.ErrorContext(ctx, "no status page", slog.Any("err", err))
+		return nil
+	}
+	return page.Run(ctx)
 }
 
 // runAll runs the parts. Those that take readings in end first, so that what
 // they took is committed; the connection ends last.
-func (g *Gateway) runAll(ctx context.Context, page *status.Server) error {
+func (g *Gateway) runAll(ctx context.Context) error {
 	later, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var intake, outlet errgroup.Group
 	intake.Go(func() error { return g.collector.Run(ctx) })
-	intake.Go(func() error { return page.Run(ctx) })
+	intake.Go(func() error { return g.page(ctx) })
 	outlet.Go(func() error { return g.outbox.Run(later) })
 	outlet.Go(func() error { return g.forwarder.Run(later) })
 	outlet.Go(func() error { return g.link.Run(later) })

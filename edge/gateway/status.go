@@ -21,7 +21,8 @@ import (
 // beatEvery is the time between two heartbeats.
 const beatEvery = 10 * time.Second
 
-// cloud remembers how the connection to the broker is.
+// cloud remembers how the connection to the broker is. Its times are dated when
+// they are shown: when they happened the clock may not have been set yet.
 type cloud struct {
 	url   string
 	clock *Clock
@@ -29,22 +30,26 @@ type cloud struct {
 
 	mu      sync.Mutex // protects what follows
 	up      bool
-	since   device.Micros
+	since   time.Time
 	err     error
-	receipt *device.Micros
+	receipt time.Time
 }
 
 func newCloud(url string, clock *Clock) *cloud {
-	at, _ := clock.Now()
-	return &cloud{url: url, clock: clock, since: at, now: make(chan struct{}, 1)}
+	return &cloud{url: url, clock: clock, since: time.Now(), now: make(chan struct{}, 1)}
+}
+
+// date is a moment of this run on the clock of now.
+func date(clock *Clock, moment time.Time) device.Micros {
+	now, _ := clock.Now()
+	return now.Add(-time.Since(moment))
 }
 
 func (c *cloud) change(up bool, err error) {
-	at, _ := c.clock.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.up != up {
-		c.up, c.since = up, at
+		c.up, c.since = up, time.Now()
 	}
 	c.err = err
 }
@@ -53,16 +58,19 @@ func (c *cloud) found()         { c.change(true, nil) }
 func (c *cloud) lost(err error) { c.change(false, err) }
 
 func (c *cloud) answered() {
-	at, _ := c.clock.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.receipt = &at
+	c.receipt = time.Now()
 }
 
 func (c *cloud) view() status.Cloud {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v := status.Cloud{Reachable: c.up, Since: c.since, Broker: c.url, LastReceipt: c.receipt}
+	v := status.Cloud{Reachable: c.up, Since: date(c.clock, c.since), Broker: c.url}
+	if !c.receipt.IsZero() {
+		at := date(c.clock, c.receipt)
+		v.LastReceipt = &at
+	}
 	if c.err != nil {
 		v.Err = c.err.Error()
 	}
@@ -146,10 +154,22 @@ func (g *Gateway) beatNow() {
 	}
 }
 
+// healthy tells a watcher of this machine what a person should look at.
+func (g *Gateway) healthy() error {
+	s := g.outbox.Stats()
+	switch {
+	case s.Refused > 0:
+		return fmt.Errorf("%d readings were refused: the disk is full or broken", s.Refused)
+	case s.Damaged != "":
+		return fmt.Errorf("the outbox was damaged and moved aside to %s", s.Damaged)
+	}
+	return nil
+}
+
 // view is everything for the page.
 func (g *Gateway) view() status.View {
 	v := status.View{
-		Status: g.status(), Floor: g.floor.current().Floor, Started: g.started, Cloud: g.cloud.view(), DiskReserve: g.config.Outbox.MinFree,
+		Status: g.status(), Floor: g.floor.current().Floor, Started: date(g.clock, g.started), Cloud: g.cloud.view(), DiskReserve: g.config.Outbox.MinFree,
 	}
 	var disk unix.Statfs_t
 	if unix.Statfs(filepath.Clean(g.config.Data), &disk) == nil {
