@@ -30,6 +30,19 @@
 // time zone tz (UTC), and fill says what empty ones hold (null). group_by splits
 // by device, type, floor, row and column. limit bounds the points of each
 // series, order is asc or desc, format is senml or series.
+//
+// # Answers
+//
+// As senml: one pack, its first record with base fields only. Where records can
+// be of several devices or groups each has its whole name, <id>/<measurement>
+// or <group>/<measurement> with a group such as floor:2/row:1, and the base name
+// is empty. Else the base name is <id>/<measurement>, under the id as it was
+// asked for, or the measurement alone where no single device is meant. Empty
+// windows have no record. As series: an array of contract.Series; one may go on
+// in the next part under the same group, and empty windows are null.
+//
+// An error that begins with the name of a parameter and a colon is a mistake of
+// the asker; one that ends in "try again" is none.
 package influxquery
 
 import (

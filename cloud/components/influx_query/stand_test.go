@@ -36,6 +36,12 @@ type stand struct {
 
 func newStand(t testing.TB) *stand {
 	t.Helper()
+	s, _ := newStandOn(t)
+	return s
+}
+
+func newStandOn(t testing.TB) (*stand, *influxtest.Server) {
+	t.Helper()
 	server := influxtest.Start(t)
 	cfg := influx.DefaultConfig()
 	cfg.URL, cfg.Token, cfg.Org = server.URL, config.Secret(server.Token), server.Org
@@ -49,7 +55,7 @@ func newStand(t testing.TB) *stand {
 		t.Fatal(err)
 	}
 	s.component = newComponent(client, 1)
-	return s
+	return s, server
 }
 
 // newComponent has the given default floor, unless it is unknown (-1000).
