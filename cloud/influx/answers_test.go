@@ -225,6 +225,45 @@ func TestTooLargeIsHeardFromAServerThatHangsUp(t *testing.T) {
 	}
 }
 
+// TestDeadConnectionIsNoError has a server that hangs up on every second
+// request of a connection, as a restarted one behind a proxy does.
+func TestDeadConnectionIsNoError(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer conn.Close()
+				r := bufio.NewReader(conn)
+				for n := range 2 {
+					req, err := http.ReadRequest(r)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, req.Body)
+					if n == 0 {
+						_, _ = io.WriteString(conn, "HTTP/1.1 204 yes\r\n\r\n")
+					}
+				}
+			})
+		}
+	})
+	c := connect(t, &influxtest.Server{URL: "http://" + l.Addr().String()})
+	t.Cleanup(func() { c.Close(); _ = l.Close(); serving.Wait() })
+	for range 10 {
+		if err := c.Write(t.Context(), "sp", []byte("m value=1 1\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func drip(c net.Conn, start string) {
 	_, err := io.WriteString(c, start)
 	tick := time.NewTicker(50 * time.Millisecond)

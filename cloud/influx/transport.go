@@ -25,8 +25,12 @@ const (
 type transport struct{ base http.RoundTripper }
 
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	// All that is sent here may be sent twice, so that net/http may repeat what
+	// it sent on a kept connection that turns out to be dead. The header itself
+	// is not sent.
+	req.Header["X-Idempotency-Key"] = nil
 	if req.ContentLength > expectAbove {
-		req = req.Clone(req.Context())
 		req.Header.Set("Expect", "100-continue")
 	}
 	resp, err := t.base.RoundTrip(req)

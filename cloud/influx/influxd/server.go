@@ -10,17 +10,10 @@ package influxd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -29,12 +22,8 @@ import (
 )
 
 const (
-	firstPause   = 200 * time.Millisecond // before influxd is started again
-	longestPause = 30 * time.Second
-	steadyAfter  = time.Minute // an influxd that ran this long starts the pauses over
-	portTries    = 5
-	healEvery    = 30 * time.Second
-	healRoom     = 16 << 20 // bytes
+	healEvery = 30 * time.Second
+	healRoom  = 16 << 20 // bytes
 )
 
 // Server is an embedded InfluxDB that runs. It is safe for concurrent use.
@@ -191,201 +180,4 @@ func (s *Server) Heal() {
 	s.log.Warn("influxd cannot write since its disk was full, starting it again", slog.String("component", "influxd"))
 	_ = command.Process.Signal(syscall.SIGTERM)
 	time.AfterFunc(s.cfg.StopTimeout, func() { _ = command.Process.Kill() }) // no error, no effect if it ended
-}
-
-// supervise starts influxd again and again until Close. Its thread must live as
-// long as the process: the kernel sends Pdeathsig when the thread that started
-// it ends, not when its program does (prctl(2)).
-func (s *Server) supervise() {
-	runtime.LockOSThread() // and never unlocked: the thread ends with this function
-	pause := firstPause
-	for attempt := 1; ; attempt++ {
-		begin := time.Now()
-		err := s.runOnce(attempt)
-		if s.isClosed() {
-			return
-		}
-		if !s.isReady() {
-			if s.portTaken() && attempt < portTries {
-				continue
-			}
-			s.fail(err)
-			return
-		}
-		if time.Since(begin) > steadyAfter {
-			pause = firstPause
-		}
-		s.log.Warn("influxd ended, starting it again", slog.String("component", "influxd"),
-			slog.Int("attempt", attempt), slog.Duration("duration", pause), slog.Any("err", err))
-		select {
-		case <-time.After(pause):
-		case <-s.stop:
-			return
-		}
-		pause = min(2*pause, longestPause)
-	}
-}
-
-func (s *Server) isClosed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closed
-}
-
-func (s *Server) isReady() bool {
-	select {
-	case <-s.ready:
-		return true
-	default:
-		return false
-	}
-}
-
-// portTaken says whether another port may help.
-func (s *Server) portTaken() bool {
-	return strings.HasSuffix(s.cfg.Address, ":0") && strings.Contains(s.out.last(), "address already in use")
-}
-
-// runOnce starts influxd and returns, when it ended, why.
-func (s *Server) runOnce(attempt int) error {
-	address, err := s.address()
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(s.cfg.Dir, configFile)
-	if err := writeFile(path, configText(s.cfg.Dir, address)); err != nil {
-		return err
-	}
-	command, err := s.spawn(address, path)
-	if err != nil {
-		return err
-	}
-	ctx, ended := context.WithCancelCause(context.Background())
-	s.running.Go(func() { s.awaitReady(ctx, attempt, "http://"+address) })
-	err = command.Wait()
-	s.out.end()
-	ended(errors.New("influxd ended"))
-	s.mu.Lock()
-	s.command = nil
-	s.mu.Unlock()
-	if err == nil {
-		err = errors.New("it ended by itself")
-	}
-	return fmt.Errorf("influxd: %w (%s)", err, s.out.last())
-}
-
-// spawn starts the process, unless Close was called.
-func (s *Server) spawn(address, config string) (*exec.Cmd, error) {
-	command := exec.Command(s.binary, "run", "-config", config) //nolint:gosec,noctx // the operator names it; Close ends it
-	command.Dir = s.cfg.Dir
-	command.Env = s.environment()
-	command.Stdout, command.Stderr = s.out, s.out
-	command.WaitDelay = 5 * time.Second
-	command.ExtraFiles = s.locks[1:] // never closed by influxd, which does not know of it
-	command.SysProcAttr = &syscall.SysProcAttr{
-		Pdeathsig: syscall.SIGKILL,
-		Setpgid:   true, // Ctrl-C is for us: influxd must outlive those who still write
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, errors.New("closed")
-	}
-	s.out.begin()
-	if err := command.Start(); err != nil {
-		return nil, err
-	}
-	s.command = command
-	s.url = "http://" + address
-	if err := record(s.cfg.Dir, command.Process.Pid); err != nil {
-		// Without a record it could never be told from a stranger's.
-		_ = command.Process.Kill()
-		_ = command.Wait()
-		s.command = nil
-		return nil, fmt.Errorf("record the process: %w", err)
-	}
-	return command, nil
-}
-
-// environment passes little on: INFLUXDB_ variables would change influxd's
-// configuration, and the rest is none of its business.
-func (s *Server) environment() []string {
-	var env []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TZ"} {
-		if value, ok := os.LookupEnv(name); ok {
-			env = append(env, name+"="+value)
-		}
-	}
-	for name, value := range s.cfg.Environment {
-		env = append(env, name+"="+value)
-	}
-	return env
-}
-
-// address gives where influxd is to listen: what it had before, what was
-// configured, or a free port of loopback.
-func (s *Server) address() (string, error) {
-	address := s.cfg.Address
-	if s.isReady() {
-		address = strings.TrimPrefix(s.URL(), "http://")
-	}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", err
-	}
-	if port == "0" {
-		return freePort(host)
-	}
-	if err := tryListen(address); err != nil {
-		return "", fmt.Errorf("%w: end what listens there, or choose another address", err)
-	}
-	return address, nil
-}
-
-// freePort looks below the ports that the kernel gives to outgoing connections
-// (32768 and up by default): one of those could take it while influxd is down.
-func freePort(host string) (string, error) {
-	for range 100 {
-		address := net.JoinHostPort(host, strconv.Itoa(20000+rand.IntN(12000)))
-		if tryListen(address) == nil {
-			return address, nil
-		}
-	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0")) //nolint:noctx // does not block
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
-func tryListen(address string) error {
-	l, err := net.Listen("tcp", address) //nolint:noctx // does not block
-	if err != nil {
-		return err
-	}
-	return l.Close()
-}
-
-// awaitReady tells Start, or the log, when influxd answers.
-func (s *Server) awaitReady(ctx context.Context, attempt int, url string) {
-	begin := time.Now()
-	err := newProbe(url, s.token).await(ctx)
-	switch {
-	case err == nil && !s.isReady():
-		close(s.ready)
-	case err == nil:
-		s.log.InfoContext(ctx, "influxd is back", slog.String("component", "influxd"),
-			slog.Int("attempt", attempt), slog.Duration("duration", time.Since(begin)))
-	case errors.Is(err, errCredentials) && !s.isReady():
-		err = fmt.Errorf("%w than %s has: put that file back from a backup", err, filepath.Join(s.cfg.Dir, credentialsFile))
-		s.fail(err)
-	}
-}
-
-// fail tells Start why there is nothing to wait for. The first reason counts.
-func (s *Server) fail(err error) {
-	select {
-	case s.failed <- err:
-	default:
-	}
 }
