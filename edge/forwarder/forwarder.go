@@ -110,8 +110,8 @@ func (f *Forwarder) InWindow(id contract.BatchID) bool {
 	return f.held[id]
 }
 
-// Up, Down and Receipts tell a running forwarder of the connection; they may be
-// called from anywhere and do not block for long.
+// Up tells a running forwarder that a new connection is up. Like Down and
+// Receipts it may be called from anywhere and does not block for long.
 func (f *Forwarder) Up() { f.events <- f.Connected }
 
 // Down tells that the connection is lost.

@@ -59,7 +59,7 @@ func Run(ctx context.Context, config Config, version string, log *slog.Logger) e
 	if err := g.openOutbox(); err != nil {
 		return err
 	}
-	defer g.outbox.Close() //nolint:errcheck // Run of the outbox has reported its last commit
+	defer g.outbox.Close() // Run of the outbox has reported its last commit
 	g.forwarder = forwarder.New(g.forwarderOptions(), log)
 	g.states = newStates(config.Gateway)
 	g.collector = collector.New(collector.Options{Sink: g.outbox, Clock: g.clock.Now, Latest: g.states.put, Metrics: g.metrics}, log)

@@ -208,8 +208,8 @@ func (o *Outbox) report(ctx context.Context, err error) {
 	o.failing = err != nil
 }
 
-// Epoch is this run's, Head its last committed batch (Sequence 0 before the
-// first) and the run before.
+// Head is the last batch that this run committed (Sequence 0 before the first),
+// and that of the run before, nil when there was none.
 func (o *Outbox) Head() (current contract.BatchID, previous *contract.BatchID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

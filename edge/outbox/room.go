@@ -281,7 +281,7 @@ func syncDir(path string) error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
-	defer dir.Close() //nolint:errcheck // only synced
+	defer dir.Close()
 	if err := dir.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", path, err)
 	}

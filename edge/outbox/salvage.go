@@ -74,7 +74,7 @@ func (o *Outbox) salvage(f *file, path string) (batches, readings int, err error
 	if err != nil {
 		return 0, 0, fmt.Errorf("open the damaged outbox: %w", err)
 	}
-	defer in.Close() //nolint:errcheck // only read
+	defer in.Close()
 	runs := make(runs)
 	if err := eachBlock(in, runs.note); err != nil {
 		return 0, 0, err
@@ -125,7 +125,7 @@ func (r runs) inOrder() []epoch {
 	})
 	order := make([]epoch, len(ids))
 	for i, id := range ids {
-		order[i] = epoch{ordinal: uint32(i) + 1, id: id} //nolint:gosec // epochs of one file
+		order[i] = epoch{ordinal: uint32(i) + 1, id: id}
 	}
 	return order
 }

@@ -172,7 +172,7 @@ func (b *building) get(path string, into any) error {
 	if err != nil {
 		return err
 	}
-	defer answer.Body.Close() //nolint:errcheck // read to the end
+	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
 		return errors.New(answer.Status)
 	}

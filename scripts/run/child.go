@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -29,8 +30,8 @@ func startChild(name, log string, args ...string) (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", name, err)
 	}
-	defer file.Close()                                                                                    //nolint:errcheck // the child has its own descriptor
-	c := &child{name: name, log: log, cmd: exec.Command(args[0], args[1:]...), done: make(chan struct{})} //nolint:gosec // our own binaries
+	defer file.Close()
+	c := &child{name: name, log: log, cmd: exec.CommandContext(context.Background(), args[0], args[1:]...), done: make(chan struct{})}
 	c.cmd.Stdout, c.cmd.Stderr = file, file
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	started := make(chan error)

@@ -49,7 +49,7 @@ func run(ctx context.Context, stop context.CancelFunc, args []string, out io.Wri
 	context.AfterFunc(ctx, stop) // a second signal has its default action back, and takes the children along
 	if err := b.start(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // ended while starting: that is no failure
+			return nil
 		}
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -60,7 +61,7 @@ func (s settings) check() error {
 		return errors.New("bin/influxd is missing, the embedded InfluxDB: make influxd builds it from its Go module")
 	}
 	for key, address := range map[string]string{"WATTLINE_HTTP": s.http, "WATTLINE_MQTT": s.mqtt} {
-		l, err := net.Listen("tcp", address)
+		l, err := listen(address)
 		if err != nil {
 			return fmt.Errorf("%s can't be used (%w): stop what listens there, or choose another address with %s=127.0.0.1:PORT make run", address, err, key)
 		}
@@ -69,6 +70,10 @@ func (s settings) check() error {
 		}
 	}
 	return s.checkData()
+}
+
+func listen(address string) (net.Listener, error) {
+	return (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
 }
 
 // checkData refuses a directory that holds something else.
@@ -95,10 +100,10 @@ func (s settings) checkData() error {
 
 // statusAddress is where the gateway of a floor shows its page.
 func (s settings) statusAddress(floor int) string {
-	host, port, _ := net.SplitHostPort(s.http) //nolint:errcheck // checked by settingsFrom
-	n, _ := strconv.Atoi(port)                 //nolint:errcheck // checked by settingsFrom
+	host, port, _ := net.SplitHostPort(s.http)
+	n, _ := strconv.Atoi(port)
 	address := net.JoinHostPort(host, strconv.Itoa(n+floor))
-	l, err := net.Listen("tcp", address)
+	l, err := listen(address)
 	if err != nil {
 		return net.JoinHostPort("127.0.0.1", "0")
 	}

@@ -105,10 +105,10 @@ func (l *Link) Run(ctx context.Context) error {
 		return err
 	}
 	away := false
-	for ctx.Err() == nil {
+	for {
 		err := l.connectOnce(ctx, &away)
 		if ctx.Err() != nil {
-			break
+			return nil //nolint:nilerr // what the end of ctx broke is no error
 		}
 		if !away {
 			away = true
@@ -116,12 +116,11 @@ func (l *Link) Run(ctx context.Context) error {
 		}
 		sleep(ctx, redialLeast+rand.N(redialMost-redialLeast))
 	}
-	return nil
 }
 
 // connectOnce makes one connection and stays until it is lost.
 func (l *Link) connectOnce(ctx context.Context, away *bool) error {
-	s, err := connect(ctx, l.options)
+	s, err := connect(ctx, l.options) //nolint:contextcheck // the session outlives the dialling
 	if err != nil {
 		return err
 	}

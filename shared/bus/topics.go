@@ -126,7 +126,7 @@ func join(family, module, subpath string) (string, error) {
 
 // CheckTopic says why a topic must not be published to; nil when it may.
 func CheckTopic(topic string) error {
-	reason := ""
+	var reason string
 	switch {
 	case topic == "":
 		reason = "is empty"

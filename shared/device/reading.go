@@ -75,14 +75,14 @@ func (m *Micros) UnmarshalJSON(text []byte) error {
 	whole, fraction, _ := strings.Cut(strings.TrimPrefix(string(text), "-"), ".")
 	digits := (fraction + "0000000")[:7]
 	seconds, err := strconv.ParseUint(whole, 10, 64)
-	if err != nil || seconds > 1<<40 {
+	if err != nil || seconds > 1<<38 {
 		return fmt.Errorf("time %.40q: want POSIX seconds", text)
 	}
 	tenths, err := strconv.ParseUint(digits, 10, 64)
 	if err != nil || strings.ContainsFunc(fraction, func(c rune) bool { return c < '0' || c > '9' }) {
 		return fmt.Errorf("time %.40q: want POSIX seconds", text)
 	}
-	n := int64(seconds)*10_000_000 + int64(tenths)
+	n := int64(seconds)*10_000_000 + int64(tenths) //nolint:gosec // at most 2^38 and seven digits
 	if negative {
 		n = -n
 	}

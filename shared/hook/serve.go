@@ -181,10 +181,10 @@ func (s *server) send(topic string, e bus.Envelope) {
 	}
 	payload, err := e.Encode()
 	if err != nil {
-		payload, _ = bus.Envelope{ID: e.ID, Error: bus.Text("the answer could not be encoded")}.Encode() //nolint:errcheck // constants
+		payload, _ = bus.Envelope{ID: e.ID, Error: bus.Text("the answer could not be encoded")}.Encode()
 	}
 	if err := s.link.Send(bus.Message{Topic: topic, Payload: payload}); err != nil {
-		s.log.Debug("answer not sent", slog.String("topic", topic), slog.Any("err", err)) //nolint:sloglint // no request lives here any more
+		s.log.Debug("answer not sent", slog.String("topic", topic), slog.Any("err", err))
 	}
 }
 

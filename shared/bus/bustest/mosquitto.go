@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -41,10 +42,8 @@ func Start(t testing.TB, extra ...string) *Mosquitto {
 		t.Fatal(err)
 	}
 	m := &Mosquitto{URL: fmt.Sprintf("tcp://127.0.0.1:%d", port), t: t, conf: filepath.Join(t.TempDir(), "mosquitto.conf")}
-	text := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest none\nmax_queued_messages 0\nmax_inflight_messages 0\n", port)
-	for _, line := range extra {
-		text += line + "\n"
-	}
+	base := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest none\nmax_queued_messages 0\nmax_inflight_messages 0\n", port)
+	text := base + strings.Join(extra, "\n") + "\n"
 	if err := os.WriteFile(m.conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
