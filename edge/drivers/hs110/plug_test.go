@@ -1,7 +1,6 @@
 package hs110_test
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -197,70 +196,6 @@ func TestAnAnswerFromBeforeTheMoveTellsNothingOfTheNewAddress(t *testing.T) {
 	}
 }
 
-func TestSwitchReadsBack(t *testing.T) {
-	var asked requests
-	sim := hs110test.New(t, hs110test.Options{Off: true, OnRequest: asked.add})
-	p := mustPlug(t, driver.Options{Address: sim.Address(), DeviceID: sim.DeviceID()})
-	for _, on := range []bool{true, true, false} {
-		got, err := p.Switch(t.Context(), on)
-		if err != nil || got != on || sim.On() != on {
-			t.Errorf("switched to %v: %v, %v; relay %v", on, got, err, sim.On())
-		}
-	}
-	if got, want := asked.kinds(), "isiisiisi"; got != want {
-		t.Errorf("asked %q, want %q", got, want)
-	}
-}
-
-func TestSwitchReportsAMismatch(t *testing.T) {
-	var sim *hs110test.Plug
-	sim = hs110test.New(t, hs110test.Options{OnRequest: func(b []byte) {
-		if !strings.Contains(string(b), "set_relay") {
-			sim.Press(true) // somebody holds the button
-		}
-	}})
-	p := mustPlug(t, driver.Options{Address: sim.Address()})
-	if got, err := p.Switch(t.Context(), false); err != nil || !got {
-		t.Errorf("read back %v, %v, want on", got, err)
-	}
-}
-
-func TestSwitchLooksTwiceAtASlowRelay(t *testing.T) {
-	var sim *hs110test.Plug
-	var looks int
-	var mu sync.Mutex
-	sim = hs110test.New(t, hs110test.Options{OnRequest: func(b []byte) {
-		mu.Lock()
-		defer mu.Unlock()
-		if strings.Contains(string(b), "set_relay") {
-			looks = 0
-			return
-		}
-		looks++
-		sim.Press(looks < 2) // shows the state before, once
-	}})
-	p := mustPlug(t, driver.Options{Address: sim.Address()})
-	if got, err := p.Switch(t.Context(), false); err != nil || got {
-		t.Errorf("read back %v, %v, want off", got, err)
-	}
-}
-
-// A power strip takes set_relay_state for all its outlets.
-func TestSwitchSparesAPowerStrip(t *testing.T) {
-	var asked requests
-	strip := newScript(t, `{"system":{"get_sysinfo":{"feature":"TIM:ENE","children":[]}},"emeter":{"get_realtime":{"power_mw":1000}}}`, &asked)
-	p := mustPlug(t, driver.Options{Address: strip})
-	if _, err := p.Switch(t.Context(), false); reason(err) != "unsupported" {
-		t.Errorf("switch: %v (%s)", err, reason(err))
-	}
-	if m, err := p.Poll(t.Context()); err != nil || m.On != nil || m.Power == nil {
-		t.Errorf("poll: %+v, %v", m, err)
-	}
-	if got := asked.kinds(); strings.Contains(got, "s") {
-		t.Errorf("asked %q", got)
-	}
-}
-
 func TestPollOfWhatIsOfNoUse(t *testing.T) {
 	var asked requests
 	for answer, want := range map[string]string{
@@ -283,128 +218,6 @@ func TestPollNotesAMeterInTrouble(t *testing.T) {
 	want := []device.Suspect{{Field: "power", Raw: `emeter.get_realtime err_code -7 ("unknown error")`}}
 	if diff := cmp.Diff(want, m.Suspects); err != nil || diff != "" || m.On == nil || m.Power != nil {
 		t.Errorf("%+v, %v -want +got\n%s", m, err, diff)
-	}
-}
-
-func TestSwitchReadsBackWhenTheAnswerIsLost(t *testing.T) {
-	var sim *hs110test.Plug
-	sim = hs110test.New(t, hs110test.Options{OnRequest: func(b []byte) {
-		f := hs110test.Fault{}
-		if strings.Contains(string(b), "set_relay") {
-			f.Close = true // done, but the answer never arrives
-		}
-		_ = sim.SetFault(f)
-	}})
-	p := mustPlug(t, driver.Options{Address: sim.Address()})
-	if got, err := p.Switch(t.Context(), false); err != nil || got || sim.On() {
-		t.Errorf("read back %v, %v; relay %v", got, err, sim.On())
-	}
-}
-
-func TestSwitchSaysWhyNot(t *testing.T) {
-	for name, c := range map[string]struct {
-		fault  hs110test.Fault
-		reason string
-	}{
-		"refuses": {hs110test.Fault{Refuse: true}, "refused"},
-		"silent":  {hs110test.Fault{Silent: true}, "silent"},
-		"garbage": {hs110test.Fault{Garbage: []byte("HTTP/1.1 400 Bad Request\r\n\r\n")}, "garbage"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			sim := hs110test.New(t, hs110test.Options{})
-			mustFault(t, sim, c.fault)
-			p := mustPlug(t, driver.Options{Address: sim.Address(), Timeout: 100 * time.Millisecond})
-			if _, err := p.Switch(t.Context(), false); reason(err) != c.reason {
-				t.Errorf("switch: %v (%s), want %s", err, reason(err), c.reason)
-			}
-			if _, err := p.Poll(t.Context()); reason(err) != c.reason {
-				t.Errorf("poll: %v (%s), want %s", err, reason(err), c.reason)
-			}
-		})
-	}
-}
-
-func TestCommandsGoBeforePolls(t *testing.T) {
-	var asked requests
-	first := make(chan struct{})
-	hold := make(chan struct{})
-	var once sync.Once
-	sim := hs110test.New(t, hs110test.Options{OnRequest: func(b []byte) {
-		asked.add(b)
-		once.Do(func() { close(first); <-hold })
-	}})
-	p := mustPlug(t, driver.Options{Address: sim.Address()})
-	var wg sync.WaitGroup
-	wg.Go(func() { _, _ = p.Poll(t.Context()) })
-	<-first // the plug is busy with a poll
-	for range 3 {
-		wg.Go(func() {
-			if _, err := p.Poll(t.Context()); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	waitFor(t, func() bool { polls, _ := p.Waiting(); return polls == 3 })
-	wg.Go(func() {
-		if _, err := p.Switch(t.Context(), false); err != nil {
-			t.Error(err)
-		}
-	})
-	waitFor(t, func() bool { _, commands := p.Waiting(); return commands == 1 })
-	close(hold)
-	wg.Wait()
-	if got, want := asked.kinds(), "ipsippp"; got != want {
-		t.Errorf("asked %q, want %q", got, want)
-	}
-	if got, want := sim.MaxBusy(), 1; got != want {
-		t.Errorf("%d questions at once, want %d", got, want)
-	}
-}
-
-func TestWaitingEndsWithTheContext(t *testing.T) {
-	first := make(chan struct{})
-	hold := make(chan struct{})
-	var once sync.Once
-	sim := hs110test.New(t, hs110test.Options{OnRequest: func([]byte) { once.Do(func() { close(first); <-hold }) }})
-	p := mustPlug(t, driver.Options{Address: sim.Address()})
-	var wg sync.WaitGroup
-	wg.Go(func() { _, _ = p.Poll(t.Context()) })
-	<-first
-	ctx, cancel := context.WithCancel(t.Context())
-	wg.Go(func() {
-		if _, err := p.Poll(ctx); !errors.Is(err, context.Canceled) {
-			t.Errorf("waiting poll: %v", err)
-		}
-	})
-	waitFor(t, func() bool { polls, _ := p.Waiting(); return polls == 1 })
-	cancel()
-	waitFor(t, func() bool { polls, _ := p.Waiting(); return polls == 0 })
-	close(hold)
-	wg.Wait()
-	if _, err := p.Poll(t.Context()); err != nil {
-		t.Errorf("the turn was lost: %v", err)
-	}
-}
-
-// Turns that arrive as their owner gives up must not be lost: run under -race.
-func TestTheTurnSurvivesImpatientCallers(t *testing.T) {
-	sim := hs110test.New(t, hs110test.Options{})
-	p := mustPlug(t, driver.Options{Address: sim.Address()})
-	var wg sync.WaitGroup
-	for i := range 200 {
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i%20)*time.Millisecond)
-			defer cancel()
-			if i%3 == 0 {
-				_, _ = p.Switch(ctx, i%2 == 0)
-			} else {
-				_, _ = p.Poll(ctx)
-			}
-		})
-	}
-	wg.Wait()
-	if _, err := p.Poll(t.Context()); err != nil {
-		t.Error(err)
 	}
 }
 
