@@ -16,7 +16,7 @@ import (
 const (
 	maxParameters = 100
 	maxDepth      = 100 // of nested JSON
-	maxText       = 500 // characters of a reason and the like
+	maxText       = 256 // bytes of a reason and the like
 )
 
 // query is the query string of a request and what is wrong with it.
@@ -221,8 +221,8 @@ func (b *body) boolean(name string) (v bool) {
 
 func (b *body) text(name string) (v string) {
 	b.into(name, &v, "not a text")
-	if utf8.RuneCountInString(v) > maxText {
-		b.mistake(name, fmt.Sprintf("longer than %d characters", maxText))
+	if len(v) > maxText {
+		b.mistake(name, fmt.Sprintf("longer than %d bytes", maxText))
 	}
 	return v
 }

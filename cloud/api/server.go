@@ -87,7 +87,7 @@ func (s *Server) subscribe(ctx context.Context, session *bus.Session) error {
 func (s *Server) hear(m bus.Message) {
 	if err := s.house.Hear(m); err != nil {
 		s.count.malformed.Inc()
-		s.log.Debug("retained message not understood", slog.String("topic", m.Topic), slog.Any("err", err)) //nolint:sloglint // no request lives here
+		s.log.Debug("retained message not understood", slog.String("topic", m.Topic), slog.Any("err", err))
 	}
 }
 
@@ -103,7 +103,7 @@ func (s *Server) Listen() error {
 	}
 	s.listener = l
 	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
-		s.log.Warn("the api listens beyond this machine: whoever reaches it may switch plugs", slog.String("address", a.String())) //nolint:sloglint // no request lives here
+		s.log.Warn("the api listens beyond this machine: whoever reaches it may switch plugs", slog.String("address", a.String()))
 	}
 	return nil
 }

@@ -144,7 +144,7 @@ func (a *arrayStream) end(w io.Writer) error {
 // The manners of components' errors. A mistake of the asker begins with the
 // name of what is wrong, several are joined by semicolons; IoToad's components
 // say "Error parsing". What may be tried again ends in these words.
-var mistakeForm = regexp.MustCompile(`^([A-Za-z0-9_.\-]{1,64}|"[^"]{0,64}"(?:\.\.\.)?): `)
+var mistakeForm = regexp.MustCompile(`^([A-Za-z0-9_./\-]{1,80}|"[^"]{0,64}"(?:\.\.\.)?): `)
 
 const (
 	oldMistake = "Error parsing"

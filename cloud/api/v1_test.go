@@ -219,7 +219,7 @@ func TestRelayOfADevice(t *testing.T) {
 		asked <- request
 		on := request.On
 		result := contract.Result{Device: mustID(t, r.Subpath), Outcome: <-outcome, Detail: "because", Gateway: "edge-f1", On: &on}
-		switch result.Outcome {
+		switch string(result.Outcome) {
 		case "busy":
 			return errors.New("sp_command is busy, try again")
 		case "wrong":
@@ -277,7 +277,7 @@ func TestSwitchNamesEveryMistake(t *testing.T) {
 		"no deadline":       {"PUT", "/devices/sp_g3/relay", `{"on":true,"deadline_s":0}`, "/deadline_s", 400},
 		"a huge deadline":   {"PUT", "/devices/sp_g3/relay", `{"on":true,"deadline_s":1e308}`, "/deadline_s", 400},
 		"a larger deadline": {"PUT", "/devices/sp_g3/relay", `{"on":true,"deadline_s":1e999}`, "/deadline_s", 400},
-		"a long reason":     {"PUT", "/devices/sp_g3/relay", `{"on":true,"reason":"` + strings.Repeat("x", 501) + `"}`, "/reason", 400},
+		"a long reason":     {"PUT", "/devices/sp_g3/relay", `{"on":true,"reason":"` + strings.Repeat("x", 257) + `"}`, "/reason", 400},
 		"no place":          {"PUT", "/devices/sp_g4/relay", `{"on":true}`, "", 404},
 		"no id":             {"PUT", "/devices/g4/relay", `{"on":true}`, "", 400},
 		"no selection":      {"POST", "/commands", `{"on":true}`, "/select", 400},
@@ -376,7 +376,7 @@ func TestReadings(t *testing.T) {
 		}
 		parts := []string{
 			`[{"measurement":"power","unit":"W","group":{"id":"sp_g3"},"points":[{"t":1790000000.123456,"v":12.5},{"t":1790000010,"v":null}]},` +
-				`{"measurement":"power","unit":"W","group":{"id":"sp_g4","floor":"2"},"points":[{"t":1790000000,"v":1e-9}]}]`,
+				`{"measurement":"power","unit":"W","group":{"id":"sp_g4","floor":"2"},"points":[{"t":1790000000,"v":1e-09}]}]`,
 			`[{"measurement":"power","unit":"W","group":{"id":"sp_g4","floor":"2"},"points":[{"t":1790000010,"v":100000000,"id":"sp_g4"}]}]`,
 		}
 		if asked["format"] == "senml" {
