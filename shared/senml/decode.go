@@ -7,6 +7,9 @@ import (
 	"unicode/utf8"
 )
 
+// maxName bounds a name, in bytes; no real one comes near it.
+const maxName = 1024
+
 // ErrPack is the class of every error of [Decode]: the bytes are no SenML pack
 // that this package understands, now or later.
 var ErrPack = errors.New("malformed SenML pack")
@@ -195,6 +198,11 @@ func (d *decoder) resolve(r record) (Record, bool, error) {
 	}
 	if r.kind == None && !r.hasSum {
 		return Record{}, false, errors.New("no value")
+	}
+	// Checked before they are joined: a long base name would be copied for each
+	// of many short names.
+	if n := len(d.baseName) + len(r.name); n > maxName {
+		return Record{}, false, fmt.Errorf("name of %d bytes, at most %d fit", n, maxName)
 	}
 	out := Record{Name: d.baseName + r.name, Unit: r.unit, Kind: r.kind, Value: r.value, Text: r.text}
 	if out.Unit == "" {
