@@ -29,10 +29,13 @@ func (p *Plug) Switch(ctx context.Context, on bool) (readBack bool, err error) {
 		return false, setErr
 	}
 	readBack, err = p.readBack(ctx, c, on)
-	if err != nil {
-		return false, errors.Join(setErr, err)
+	switch {
+	case err == nil:
+		return readBack, nil
+	case setErr != nil:
+		return false, fmt.Errorf("%w, and then: %w", setErr, err)
 	}
-	return readBack, nil
+	return false, err
 }
 
 // switchable makes sure that the right thing would be switched: an address may

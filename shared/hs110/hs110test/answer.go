@@ -96,7 +96,8 @@ func (p *Plug) member(dst []byte, c call, f Fault) []byte {
 	case "schedule.get_next_action":
 		return append(dst, `{"type":-1,"err_code":0}`...)
 	case "cnCloud.get_info":
-		return append(dst, `{"username":"","server":"","binded":0,"cld_connection":0,"err_code":0}`...)
+		return append(dst, `{"username":"","server":"","binded":0,"cld_connection":0,"illegalType":-1,"stopConnect":-1,`+
+			`"tcspStatus":-1,"tcspInfo":"","fwDlPage":"","fwNotifyType":0,"err_code":0}`...)
 	case "time.get_time":
 		t := s.advance().In(p.opts.Location)
 		return fmt.Appendf(dst, `{"year":%d,"month":%d,"mday":%d,"wday":%d,"hour":%d,"min":%d,"sec":%d,"err_code":0}`,
