@@ -19,12 +19,18 @@ func (o *Outbox) Commit() error {
 		return errors.New("outbox is closed")
 	}
 	readings, unclocked := o.takePending()
-	err := o.commitAll(readings, unclocked)
-	if err != nil {
+	// Those without time first: when the clock has been set since, they become
+	// batches before what was read later.
+	if err := o.commitAll(nil, unclocked); err != nil {
 		o.putBack(readings, unclocked)
 		return err
 	}
-	if err := o.setTimes(); err != nil {
+	err := o.setTimes()
+	if failed := o.commitAll(readings, nil); failed != nil {
+		o.putBack(readings, nil)
+		return errors.Join(err, failed)
+	}
+	if err != nil {
 		return err
 	}
 	return o.makeRoom()
@@ -93,17 +99,12 @@ func (o *Outbox) commitOnce(readings, unclocked []device.Reading) error {
 	}
 	o.separate(readings)
 	e := o.nextEpoch()
-	newest := o.file.counts.Newest
-	for _, r := range readings {
-		newest = max(newest, r.Time)
-	}
 	err := o.file.update(func(tx *bbolt.Tx) error {
 		for batch := range slices.Chunk(readings, batchReadings) {
 			if err := o.putBatch(tx, &e, headFor(o.previous, batch), batch); err != nil {
 				return err
 			}
 		}
-		o.file.counts.Newest = newest
 		return o.putUnclocked(tx, unclocked)
 	})
 	if err != nil {
@@ -120,7 +121,7 @@ func (o *Outbox) putBatch(tx *bbolt.Tx, e *epoch, head contract.BatchHead, readi
 	if err != nil {
 		return err
 	}
-	if err := o.file.put(tx, *e, contract.Block{ID: id, Readings: len(readings), Payload: payload}); err != nil {
+	if err := o.file.put(tx, *e, contract.Block{ID: id, Readings: len(readings), Payload: payload}, head); err != nil {
 		return err
 	}
 	e.last++
@@ -157,9 +158,11 @@ func (o *Outbox) committed(e epoch) {
 	}
 }
 
-// lookBack prepares separate: only a clock that went back makes work.
+// lookBack prepares separate: only a clock that went back makes work. Whether it
+// did is asked per device, because readings of different plugs overtake each
+// other all the time.
 func (o *Outbox) lookBack(readings []device.Reading) error {
-	behind := slices.ContainsFunc(readings, func(r device.Reading) bool { return r.Time <= o.file.counts.Newest })
+	behind := slices.ContainsFunc(readings, func(r device.Reading) bool { return r.Time <= max(o.floor, o.newest[r.Device]) })
 	if !behind {
 		o.seen = nil
 		return nil
@@ -187,6 +190,7 @@ func (o *Outbox) separate(readings []device.Reading) {
 			r.Time++
 		}
 		within[moment{r.Device, r.Time}] = true
+		o.newest[r.Device] = max(o.newest[r.Device], r.Time)
 	}
 	if o.seen == nil {
 		return

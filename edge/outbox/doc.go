@@ -10,9 +10,10 @@
 // The file is one bbolt database:
 //
 //	meta       newest time, counts of what waits
-//	epochs     ordinal -> epoch, last sequence     (one per run that committed)
+//	epochs     ordinal -> epoch, last sequence     (one per run; old ones go when nothing of them waits)
 //	batches    ordinal, sequence -> block          (in the order of sending)
 //	aside      ordinal, sequence -> time set aside
+//	marks      ordinal, sequence -> what the status says of a tombstone or a batch dated before earlier ones
 //	boots      boot id -> newest time known when it began
 //	unclocked  boot id, number -> readings whose time is not known yet
 //

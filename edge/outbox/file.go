@@ -22,9 +22,10 @@ var (
 	bucketEpochs    = []byte("epochs")
 	bucketBatches   = []byte("batches")
 	bucketAside     = []byte("aside")
+	bucketMarks     = []byte("marks")
 	bucketBoots     = []byte("boots")
 	bucketUnclocked = []byte("unclocked")
-	buckets         = [][]byte{bucketMeta, bucketEpochs, bucketBatches, bucketAside, bucketBoots, bucketUnclocked}
+	buckets         = [][]byte{bucketMeta, bucketEpochs, bucketBatches, bucketAside, bucketMarks, bucketBoots, bucketUnclocked}
 
 	keyCounts = []byte("counts")
 )
@@ -57,7 +58,7 @@ type file struct {
 	aside  map[contract.BatchID]time.Time
 }
 
-// epoch is a run that committed at least one batch.
+// epoch is a run; last is 0 when it committed no batch.
 type epoch struct {
 	ordinal uint32
 	id      contract.Epoch
@@ -179,8 +180,8 @@ func (f *file) view(read func(tx *bbolt.Tx) error) error {
 	return guard(func() error { return f.db.View(read) })
 }
 
-// put appends a batch; tx must be of update.
-func (f *file) put(tx *bbolt.Tx, e epoch, b contract.Block) error {
+// put appends a batch that says head of itself; tx must be of update.
+func (f *file) put(tx *bbolt.Tx, e epoch, b contract.Block, head contract.BatchHead) error {
 	block := appendBlock(make([]byte, 0, headerSize+len(b.Payload)), b)
 	if err := tx.Bucket(bucketBatches).Put(batchKey(e.ordinal, b.ID.Sequence), block); err != nil {
 		return fmt.Errorf("put batch %v: %w", b.ID, err)
@@ -188,6 +189,9 @@ func (f *file) put(tx *bbolt.Tx, e epoch, b contract.Block) error {
 	e.last = max(e.last, b.ID.Sequence)
 	if err := tx.Bucket(bucketEpochs).Put(ordinalKey(e.ordinal), e.marshal()); err != nil {
 		return fmt.Errorf("put epoch %v: %w", e.id, err)
+	}
+	if err := f.mark(tx, batchKey(e.ordinal, b.ID.Sequence), head); err != nil {
+		return err
 	}
 	f.counts.Batches++
 	f.counts.Readings += int64(b.Readings)
@@ -202,6 +206,9 @@ func (f *file) remove(tx *bbolt.Tx, key, block []byte) error {
 	}
 	if err := tx.Bucket(bucketAside).Delete(key); err != nil {
 		return fmt.Errorf("delete batch set aside: %w", err)
+	}
+	if err := tx.Bucket(bucketMarks).Delete(key); err != nil {
+		return fmt.Errorf("delete mark: %w", err)
 	}
 	f.counts.Batches--
 	f.counts.Readings -= int64(readingsOf(block))
@@ -232,6 +239,25 @@ func (f *file) id(key []byte) (contract.BatchID, bool) {
 func (f *file) spare() int64 {
 	s := f.db.Stats()
 	return int64(s.FreePageN+s.PendingPageN) * pageSize
+}
+
+// forgettable are the epochs of which nothing waits, but for the newest ones and
+// the one that the next batches name as the one before.
+func (f *file) forgettable(tx *bbolt.Tx, previous *contract.BatchID) (old []epoch, err error) {
+	cursor := tx.Bucket(bucketBatches).Cursor()
+	for i, e := range f.order {
+		if i >= len(f.order)-earlierRuns || previous != nil && e.id == previous.Epoch {
+			continue
+		}
+		k, _ := cursor.Seek(batchKey(e.ordinal, 0))
+		if k != nil && len(k) != 12 {
+			return nil, errDamaged
+		}
+		if k == nil || binary.BigEndian.Uint32(k) != e.ordinal {
+			old = append(old, e)
+		}
+	}
+	return old, nil
 }
 
 func ordinalKey(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }

@@ -7,8 +7,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
@@ -91,8 +94,10 @@ type Outbox struct {
 	mu       sync.Mutex // protects what follows; taken before pendingMu
 	file     *file
 	previous *contract.BatchID
-	current  epoch // ordinal 0 until the first commit of this run
-	seen     *seen // times already given, while the clock is behind
+	current  epoch                       // ordinal 0 until the first commit of this run
+	seen     *seen                       // times already given, while the clock is behind
+	newest   map[device.ID]device.Micros // of this run
+	floor    device.Micros               // newest time of the runs before
 	damaged  string
 	offset   device.Micros // true time of this boot's start, once known
 	ballast  bool
@@ -118,6 +123,9 @@ func Open(options Options, log *slog.Logger) (*Outbox, error) {
 		}
 	}
 	o.adopt(f)
+	if err := o.begin(); err != nil {
+		log.Warn("run not recorded: if it commits nothing, the ledger will not learn of its end", slog.Any("err", err))
+	}
 	o.layBallast()
 	return o, nil
 }
@@ -127,11 +135,60 @@ func (o *Outbox) adopt(f *file) {
 	o.file = f
 	o.current = epoch{id: o.options.Epoch}
 	o.previous = nil
-	if n := len(f.order); n > 0 {
-		last := f.order[n-1]
-		o.previous = &contract.BatchID{Epoch: last.id, Sequence: last.last}
+	for _, e := range slices.Backward(f.order) {
+		if e.last > 0 {
+			o.previous = &contract.BatchID{Epoch: e.id, Sequence: e.last}
+			break
+		}
 	}
-	o.seen = nil
+	o.seen, o.newest, o.floor = nil, make(map[device.ID]device.Micros), f.counts.Newest
+}
+
+// earlierRuns is how many runs are remembered of which nothing waits.
+const earlierRuns = 16
+
+// begin records this run before anybody hears of it: should it end without a
+// batch, the next run can say so. Of the runs before it forgets those of which
+// nothing waits, but for the newest.
+func (o *Outbox) begin() error {
+	e := o.nextEpoch()
+	if _, again := o.file.epochs[e.id]; again {
+		return nil
+	}
+	var old []epoch
+	err := o.file.update(func(tx *bbolt.Tx) (err error) {
+		old, err = o.file.forgettable(tx, o.previous)
+		if err != nil {
+			return err
+		}
+		for _, e := range old {
+			if err := tx.Bucket(bucketEpochs).Delete(ordinalKey(e.ordinal)); err != nil {
+				return fmt.Errorf("forget epoch %v: %w", e.id, err)
+			}
+		}
+		return tx.Bucket(bucketEpochs).Put(ordinalKey(e.ordinal), e.marshal())
+	})
+	if err != nil {
+		return fmt.Errorf("record epoch %v: %w", e.id, err)
+	}
+	for _, e := range old {
+		delete(o.file.epochs, e.id)
+	}
+	o.file.order = slices.DeleteFunc(o.file.order, func(e epoch) bool { return slices.Contains(old, e) })
+	o.file.order = append(o.file.order, e)
+	o.file.epochs[e.id] = e.ordinal
+	o.current = e
+	return nil
+}
+
+// earlier lists the newest runs before this one, newest first.
+func (o *Outbox) earlier() (runs []contract.Run) {
+	for _, e := range slices.Backward(o.file.order) {
+		if e.id != o.current.id && len(runs) < earlierRuns {
+			runs = append(runs, contract.Run{Epoch: e.id, Last: e.last})
+		}
+	}
+	return runs
 }
 
 // Close commits what is pending and closes the file. Safe twice.
@@ -228,14 +285,22 @@ func (o *Outbox) Stats() contract.OutboxStatus {
 		Readings: int(c.Readings + c.Unclocked), Batches: int(c.Batches), Bytes: c.Bytes, Limit: o.options.Limit,
 		Unclocked: int(c.Unclocked), Dropped: int(c.Dropped), Refused: int(c.Refused) + refused, Damaged: o.damaged,
 	}
-	for id := range o.file.aside {
-		s.SetAside = append(s.SetAside, id)
-	}
+	s.SetAside, s.Earlier = o.setAside(), o.earlier()
 	if info, err := os.Stat(o.options.Path); err == nil {
 		s.File = info.Size()
 	}
+	if o.file.db == nil {
+		return s
+	}
 	if oldest, from, ok := o.oldest(); ok {
 		s.Oldest, s.OldestID = &from, &oldest
+	}
+	behind, replaced, err := o.marked()
+	if err != nil { // the next commit mends the file
+		o.log.Warn("marks not read", slog.Any("err", err))
+	}
+	if s.Tombstoned = replaced; behind != 0 {
+		s.Behind = &behind
 	}
 	return s
 }

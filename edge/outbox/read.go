@@ -158,6 +158,10 @@ func (o *Outbox) SetAside(id contract.BatchID, now time.Time) error {
 func (o *Outbox) Aside() []contract.BatchID {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.setAside()
+}
+
+func (o *Outbox) setAside() []contract.BatchID {
 	ids := make([]contract.BatchID, 0, len(o.file.aside))
 	for id := range o.file.aside {
 		ids = append(ids, id)

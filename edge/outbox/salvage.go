@@ -169,7 +169,8 @@ func (f *file) adopt(blocks []contract.Block) (batches, readings int, err error)
 			if i < 0 || tx.Bucket(bucketBatches).Get(batchKey(order[i].ordinal, b.ID.Sequence)) != nil {
 				continue
 			}
-			if err := f.put(tx, order[i], b); err != nil {
+			head, _ := headOf(b.Payload) //nolint:errcheck // a batch that says nothing of itself needs no mark
+			if err := f.put(tx, order[i], b, head); err != nil {
 				return err
 			}
 			order[i].last = max(order[i].last, b.ID.Sequence)

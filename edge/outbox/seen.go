@@ -1,7 +1,8 @@
 package outbox
 
 import (
-	"hash/maphash"
+	"encoding/binary"
+	"hash/fnv"
 	"strings"
 
 	"go.etcd.io/bbolt"
@@ -15,22 +16,20 @@ import (
 // however many there are: a bit for each hash. A false memory only moves a
 // reading by one microsecond more.
 type seen struct {
-	seed maphash.Seed
 	bits []uint64
 }
 
 const seenBits = 1 << 22
 
 func newSeen() *seen {
-	return &seen{seed: maphash.MakeSeed(), bits: make([]uint64, seenBits/64)}
+	return &seen{bits: make([]uint64, seenBits/64)}
 }
 
 func (s *seen) place(id string, at device.Micros) (word int, bit uint64) {
-	h := maphash.Comparable(s.seed, struct {
-		id string
-		at device.Micros
-	}{id, at}) % seenBits
-	return int(h / 64), 1 << (h % 64)
+	h := fnv.New64a()                                                     // the same in every run, so that a simulation replays
+	_, _ = h.Write(binary.BigEndian.AppendUint64([]byte(id), uint64(at))) //nolint:gosec // bits
+	n := h.Sum64() % seenBits
+	return int(n / 64), 1 << (n % 64) //nolint:gosec // below seenBits
 }
 
 func (s *seen) add(id string, at device.Micros) {

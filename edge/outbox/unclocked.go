@@ -59,6 +59,14 @@ func newestKnown(newest device.Micros) []byte {
 	return binary.BigEndian.AppendUint64(nil, uint64(newest)) //nolint:gosec // bits
 }
 
+// knownTime reads what newestKnown wrote; 0 when nothing was known.
+func knownTime(v []byte) device.Micros {
+	if len(v) != 8 {
+		return 0
+	}
+	return device.Micros(binary.BigEndian.Uint64(v)) //nolint:gosec // bits
+}
+
 // setTimes turns readings without time into batches, once the clock is set:
 // those of this boot with their true times, those of earlier boots with times
 // estimated between what was known before and the start of this boot. Those of
@@ -132,6 +140,9 @@ func (o *Outbox) setSomeTimes(t *timing) (readings int, err error) {
 			}
 		}
 		o.file.counts.Unclocked -= int64(readings)
+		if o.file.counts.Unclocked == 0 {
+			return forgetBoots(tx)
+		}
 		return nil
 	})
 	if err != nil {
@@ -139,6 +150,17 @@ func (o *Outbox) setSomeTimes(t *timing) (readings int, err error) {
 	}
 	o.committed(e)
 	return readings, nil
+}
+
+// forgetBoots empties the list of boots: none has readings without time.
+func forgetBoots(tx *bbolt.Tx) error {
+	if err := tx.DeleteBucket(bucketBoots); err != nil {
+		return fmt.Errorf("forget boots: %w", err)
+	}
+	if _, err := tx.CreateBucket(bucketBoots); err != nil {
+		return fmt.Errorf("forget boots: %w", err)
+	}
+	return nil
 }
 
 // convert turns one chunk into a batch; 0 means that it must stay.
@@ -157,7 +179,6 @@ func (o *Outbox) convert(tx *bbolt.Tx, e *epoch, t *timing, boot string, chunk [
 	}
 	for i := range readings {
 		readings[i].Time += offset
-		o.file.counts.Newest = max(o.file.counts.Newest, readings[i].Time)
 		t.end = max(t.end, readings[i].Time)
 	}
 	o.separate(readings)
@@ -172,10 +193,7 @@ func (o *Outbox) offsetOf(tx *bbolt.Tx, t *timing, boot string, readings []devic
 		return t.offset, nil, true
 	}
 	v := tx.Bucket(bucketBoots).Get([]byte(boot))
-	if len(v) != 8 {
-		return 0, nil, false
-	}
-	lower := device.Micros(binary.BigEndian.Uint64(v)) //nolint:gosec // bits
+	lower := knownTime(v)
 	if lower == 0 {
 		return 0, nil, false // this box never knew any time before
 	}

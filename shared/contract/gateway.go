@@ -75,12 +75,27 @@ type OutboxStatus struct {
 	// Unclocked readings wait for the clock to be set.
 	Unclocked int       `json:"unclocked,omitempty"`
 	SetAside  []BatchID `json:"set_aside,omitempty"`
+	// Behind is the earliest time of waiting readings that were accepted after
+	// readings of later times (the clock went back), or whose time is not known
+	// yet and may be this early; nil when there are none.
+	Behind *device.Micros `json:"behind,omitempty"`
+	// Tombstoned names dropped batches whose tombstones wait.
+	Tombstoned []Range `json:"tombstoned,omitempty"`
+	// Earlier are the newest runs before this one, newest first, at most 16.
+	Earlier []Run `json:"earlier,omitempty"`
 	Dropped   int       `json:"dropped,omitempty"` // readings, told by tombstones
 	Refused   int       `json:"refused,omitempty"` // readings not committed
 	// Damaged names a file that was moved aside because it could not be read.
 	Damaged string `json:"damaged,omitempty"`
 	// Unanswered counts errors and receipts that released nothing.
 	Unanswered int `json:"unanswered,omitempty"`
+}
+
+// Run is a run of a gateway that has ended, and the sequence of its last batch,
+// 0 when it committed none.
+type Run struct {
+	Epoch Epoch  `json:"epoch"`
+	Last  uint64 `json:"last"`
 }
 
 // PlugsStatus tells how the plugs of a floor are.
