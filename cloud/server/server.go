@@ -10,6 +10,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 	"github.com/wattline/wattline/cloud/api"
 	"github.com/wattline/wattline/cloud/broker"
 	influxquery "github.com/wattline/wattline/cloud/components/influx_query"
+	ledgerquery "github.com/wattline/wattline/cloud/components/ledger_query"
 	spcommand "github.com/wattline/wattline/cloud/components/sp_command"
 	influxdata "github.com/wattline/wattline/cloud/hooks/influx_data"
 	"github.com/wattline/wattline/cloud/influx"
@@ -29,6 +31,7 @@ import (
 	"github.com/wattline/wattline/cloud/registry"
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/config"
+	"github.com/wattline/wattline/shared/device"
 	"github.com/wattline/wattline/shared/hook"
 	"github.com/wattline/wattline/shared/metrics"
 )
@@ -64,14 +67,15 @@ type Server struct {
 	bus     bus.Options
 	store   *influx.Client
 	closers []func()
-	ready   func(addr string)
+	ready   func(api, broker string)
 }
 
 // Options are what a program passes beside the operator's Config.
 type Options struct {
 	Version string
-	// Ready, if not nil, is called with the api's address once it listens.
-	Ready func(addr string)
+	// Ready, if not nil, is called once the api listens, with its address and the
+	// broker's URL.
+	Ready func(api, broker string)
 }
 
 // Run is the life of the process: it ends with ctx, in good order, or with an
@@ -242,6 +246,7 @@ func (s *Server) hooks() []part {
 		NotNow:      m.Counter("wattline_influx_data_not_now_total", "Writes that InfluxDB did not take at the moment."),
 		Quarantined: m.Counter("wattline_influx_data_quarantined_total", "Batches put into the quarantine."),
 		Misdirected: m.Counter("wattline_influx_data_misdirected_total", "Data that asked for an answer to somebody else."),
+		Unsaid:      m.Counter("wattline_influx_data_unsaid_total", "Batches that neither the quarantine nor the ledger takes."),
 	}, s.log)
 	heads := ledger.NewHeads(book, s.log)
 	return []part{
@@ -254,10 +259,23 @@ func (s *Server) hooks() []part {
 func (s *Server) components() []part {
 	query := influxquery.New(influxquery.Options{Store: s.store, Metrics: s.metrics}, s.log)
 	command := spcommand.New(s.config.SPCommand, spcommand.Options{Store: s.store, Metrics: s.metrics}, s.log)
+	proof := ledgerquery.New(ledgerquery.Options{Prover: prover{ledger.NewReader(s.store)}, Store: s.store, Metrics: s.metrics}, s.log)
 	return []part{
 		{"influx_query", func(ctx context.Context) error { return query.Run(ctx, s.bus) }},
 		{"sp_command", func(ctx context.Context) error { return command.Run(ctx, s.bus) }},
+		{"ledger_query", func(ctx context.Context) error { return proof.Run(ctx, s.bus) }},
 	}
+}
+
+// prover gives the ledger's proofs as the component wants them.
+type prover struct{ *ledger.Reader }
+
+func (p prover) Prove(ctx context.Context, gateway string, from, to device.Micros) (json.RawMessage, error) {
+	proofs, err := p.Reader.Prove(ctx, gateway, from, to)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(proofs)
 }
 
 func (s *Server) door() (part, error) {
@@ -266,7 +284,7 @@ func (s *Server) door() (part, error) {
 		return part{}, err
 	}
 	if s.ready != nil {
-		s.ready(server.Addr())
+		s.ready(server.Addr(), s.bus.URL)
 	}
 	return part{"api", server.Run}, nil
 }
