@@ -53,7 +53,7 @@ func DefaultConfig() Config {
 		IdleTimeout:   60 * time.Second,
 		WriteTimeout:  15 * time.Second,
 		AnswerTimeout: 12 * time.Second, // as long as IoToad's clients are used to wait
-		Connections:   1024,
+		Connections:   512,
 		Questions:     2048,
 	}}
 }

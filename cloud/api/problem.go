@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -106,12 +107,24 @@ func libraryProblem(status int) *problem {
 	return newProblem(status, details[status])
 }
 
+// encode writes JSON for people too: with a line break at its end, and without
+// escapes for HTML, which this is not.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
 // fail answers with the problem of err. After a failure of ours the connection
 // ends: a client that sent a hundred more questions to nobody without waiting,
 // and left, would otherwise hold its place until each has timed out.
 func (s *Server) fail(c *fiber.Ctx, err error) error {
 	p := problemOf(err)
-	body, err := json.Marshal(p)
+	body, err := encode(p)
 	if err != nil {
 		body = []byte(`{"title":"Internal Server Error","status":500}`)
 	}

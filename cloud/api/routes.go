@@ -52,7 +52,7 @@ func (s *Server) routes() *fiber.App {
 		CaseSensitive: true, Immutable: true, // strings outlive the handler: questions are asked in other goroutines
 		BodyLimit: h.BodyLimit, ReadBufferSize: h.HeaderLimit, Concurrency: h.Connections,
 		ReadTimeout: h.ReadTimeout, IdleTimeout: h.IdleTimeout,
-		ErrorHandler: s.failOutside,
+		ErrorHandler: s.failOutside, JSONEncoder: encode,
 	})
 	app.Server().MaxIdleWorkerDuration = idleWorker
 	app.Use(s.observe)

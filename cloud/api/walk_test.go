@@ -71,7 +71,9 @@ func FuzzWalk(f *testing.F) {
 		if json.Unmarshal([]byte(part), &slow) != nil {
 			return // a number beyond float64: it goes out as it came in
 		}
-		var fast struct{ Series []struct{ Points []struct{ Time time.Time } } }
+		var fast struct {
+			Series []struct{ Points []struct{ Time time.Time } }
+		}
 		if err := json.Unmarshal([]byte(got), &fast); err != nil {
 			return // a year of five digits
 		}
