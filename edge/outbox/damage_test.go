@@ -257,7 +257,7 @@ func TestAFullDiskLosesNothingWithoutSayingSo(t *testing.T) {
 	dir := smallDisk(t, 12<<20)
 	r := newRig(t, func(o *outbox.Options) {
 		o.Path = filepath.Join(dir, "outbox.db")
-		o.Plain = true
+		o.Compression = outbox.NoCompression
 		o.FreeDisk = nil
 		o.MinFree = 0
 	})

@@ -24,7 +24,7 @@ func (o *Outbox) encode(id contract.BatchID, head contract.BatchHead, readings [
 		return nil, fmt.Errorf("encode batch %v: %w", id, err)
 	}
 	payload, err := bus.Envelope{ID: id.String(), ResponseTopic: bus.ReceiptsTopic(o.options.Gateway), Batch: &head, Data: pack}.Encode()
-	if err != nil || o.options.Plain {
+	if err != nil || o.options.Compression == NoCompression {
 		return payload, err
 	}
 	return bus.Compress(payload), nil

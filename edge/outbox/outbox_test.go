@@ -244,7 +244,7 @@ func TestSetAsideStaysAndIsNotGiven(t *testing.T) {
 }
 
 func TestTheLimitDropsTheOldestWithATombstone(t *testing.T) {
-	r := newRig(t, func(o *outbox.Options) { o.Limit = 1 << 20; o.Plain = true })
+	r := newRig(t, func(o *outbox.Options) { o.Limit = 1 << 20; o.Compression = outbox.NoCompression })
 	perBatch := func() int { r.accept(1000); b := r.all(); return len(b[len(b)-1].Payload) }()
 	r.window[r.all()[0].ID] = true // being sent: must stay
 	fit := 1<<20/perBatch + 2
@@ -291,7 +291,7 @@ func TestTheLimitDropsTheOldestWithATombstone(t *testing.T) {
 }
 
 func TestATombstoneThatIsDroppedIsTold(t *testing.T) {
-	r := newRig(t, func(o *outbox.Options) { o.Limit = 1 << 20; o.Plain = true })
+	r := newRig(t, func(o *outbox.Options) { o.Limit = 1 << 20; o.Compression = outbox.NoCompression })
 	for range 60 {
 		r.accept(1000)
 	}
@@ -421,7 +421,7 @@ func TestAnOutboxInUseSaysSo(t *testing.T) {
 }
 
 func TestADrainedBacklogGivesItsSpaceBack(t *testing.T) {
-	r := newRig(t, func(o *outbox.Options) { o.NoSync = true; o.Plain = true })
+	r := newRig(t, func(o *outbox.Options) { o.NoSync = true; o.Compression = outbox.NoCompression })
 	for range 800 {
 		r.accept(1000)
 	}
