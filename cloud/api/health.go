@@ -34,8 +34,8 @@ var v1Links = []link{
 	{"/api/v1/gateways", "GET: gateways and how they are"},
 	{"/api/v1/gateways/{id}", "GET: one gateway"},
 	{"/api/v1/ledger", "GET ?gateway=&from=&to=: what is proven to be stored"},
-	{"/api/v1/quarantine", "GET: batches that could not be stored as they are"},
-	{"/api/v1/quarantine/{id}/replay", "POST: try one again"},
+	{"/api/v1/quarantine", "GET ?source=&from=&to=&limit=&cursor=: batches that could not be stored as they are"},
+	{"/api/v1/quarantine/{id}/replay", "POST, or POST {\"source\": \"...\"}: try one again"},
 }
 
 // index is GET /: where things are.

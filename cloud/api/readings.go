@@ -121,7 +121,7 @@ func (s *Server) ledger(c *fiber.Ctx) error {
 // quarantine is GET /api/v1/quarantine.
 func (s *Server) quarantine(c *fiber.Ctx) error {
 	q := readQuery(c)
-	q.allow("gateway", "from", "to", "limit")
+	q.allow("source", "gateway", "from", "to", "limit", "cursor")
 	return s.passOn(c, q, "quarantine")
 }
 
@@ -161,25 +161,28 @@ func (s *Server) streamJSON(c *fiber.Ctx, q question) error {
 	})
 }
 
-// replay is POST /api/v1/quarantine/{id}/replay.
+// replay is POST /api/v1/quarantine/{id}/replay; where several sources have sent
+// the same, {"source": "..."} says whose.
 func (s *Server) replay(c *fiber.Ctx) error {
+	id, err := pathID(c)
+	if err != nil {
+		return err
+	}
+	asked := map[string]string{"id": id}
 	if len(c.BodyRaw()) > 0 {
 		b, err := readBody(c)
 		if err != nil {
 			return err
 		}
-		for name := range b.members {
-			b.mistake(name, "no such member; the body is empty")
+		if source := b.text("source"); source != "" {
+			asked["source"] = source
 		}
+		b.known("source")
 		if err := mistaken(b.mistakes); err != nil {
 			return err
 		}
 	}
-	id, err := pathID(c)
-	if err != nil {
-		return err
-	}
-	data, err := json.Marshal(map[string]string{"id": id})
+	data, err := json.Marshal(asked)
 	if err != nil {
 		return err
 	}
