@@ -31,8 +31,12 @@ func newStates(gateway string) *states {
 	}
 }
 
-// put takes a reading; an older one than is known is left out.
+// put takes a reading; an older one than is known, or one without a true time
+// yet, is left out.
 func (s *states) put(r device.Reading) {
+	if r.Time < device.MicrosOf(ClockFloor) {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known, ok := s.newest[r.Device]; ok && r.Time < known.Time && known.Time-r.Time < device.Micros(time.Minute/time.Microsecond) {
@@ -92,7 +96,7 @@ func (s *states) due() (messages []bus.Message) {
 	for id := range s.dirty {
 		pack, err := senml.Append(nil, outbox.AppendRecords(nil, s.newest[id]))
 		if err != nil {
-			continue // a time that is not known yet
+			continue // a value that is no number: the reading itself was refused too
 		}
 		messages = append(messages, bus.Message{Topic: bus.StateTopic(s.gateway, id.String()), Payload: pack, Retained: true, QoS0: true})
 	}
