@@ -2,14 +2,12 @@ package influxdata
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/wattline/wattline/cloud/influx/line"
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/device"
 	"github.com/wattline/wattline/shared/hook"
@@ -23,6 +21,7 @@ const Name = "influx_data"
 // moment for company. The queue is bounded in messages and in bytes.
 const (
 	writeLines  = 5000
+	writeBytes  = 16 << 20
 	company     = 20 * time.Millisecond
 	writers     = 2
 	queueLength = 2048
@@ -44,19 +43,23 @@ type Options struct {
 	// Pause waits; nil means really.
 	Pause func(ctx context.Context, d time.Duration) error
 
-	Messages, Points, Malformed, Discarded, NotNow, Quarantined, Misdirected *metrics.Counter
+	// Unsaid counts batches that not even the quarantine or the ledger takes.
+	Messages, Points, Malformed, Discarded, NotNow, Quarantined, Misdirected, Unsaid *metrics.Counter
 }
 
 // Hook stores what agents publish.
 type Hook struct {
-	options Options
-	log     *slog.Logger
-	queue   chan bus.Message
+	options  Options
+	log      *slog.Logger
+	queue    chan bus.Message
+	instance string // names this run in the quarantine
 
 	mu     sync.Mutex // protects what follows
 	bytes  int
 	logged map[string]time.Time // malformed messages, by source
 	away   map[string]bool      // what does not answer now
+	last   device.Micros        // time of the newest refusal
+	idle   []*quick
 }
 
 // New allocates a hook.
@@ -67,7 +70,10 @@ func New(options Options, log *slog.Logger) *Hook {
 	if options.Pause == nil {
 		options.Pause = pause
 	}
-	return &Hook{options: options, log: log, queue: make(chan bus.Message, queueLength), logged: make(map[string]time.Time), away: make(map[string]bool)}
+	return &Hook{
+		options: options, log: log, queue: make(chan bus.Message, queueLength), instance: hook.Instance(),
+		logged: make(map[string]time.Time), away: make(map[string]bool),
+	}
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -139,14 +145,15 @@ func (h *Hook) work(ctx context.Context, send func(topic string, payload []byte)
 // gather takes messages until a write is worth making or no more come.
 func (h *Hook) gather(ctx context.Context, send func(string, []byte) error) (messages []*message) {
 	var wait <-chan time.Time
-	lines := 0
-	for lines < writeLines {
+	lines, size := 0, 0
+	for lines < writeLines && size < writeBytes && len(messages) < queueLength {
 		select {
 		case m := <-h.queue:
 			h.release(m)
 			if msg := h.guardedRead(ctx, m, send); msg != nil {
 				messages = append(messages, msg)
-				lines += line.Count(msg.lines)
+				lines += msg.records
+				size += len(msg.lines) + len(msg.payload)
 			}
 			if wait == nil {
 				timer := time.NewTimer(company)
@@ -225,19 +232,39 @@ func (h *Hook) mayLog(source string) bool {
 	return true
 }
 
-// finish stores messages, enters them, and sends the receipts.
+// finish stores messages, enters them, and sends the receipts. When the code
+// panics over several, it takes them one by one: what harms one does not harm
+// the others.
 func (h *Hook) finish(ctx context.Context, messages []*message, send func(topic string, payload []byte) error) {
+	if h.guardedFinish(ctx, messages, send) {
+		return
+	}
+	for _, m := range messages {
+		if len(messages) > 1 && !h.guardedFinish(ctx, []*message{m}, send) {
+			m.fate = unsaid
+		}
+	}
+}
+
+func (h *Hook) guardedFinish(ctx context.Context, messages []*message, send func(topic string, payload []byte) error) (survived bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.log.ErrorContext(ctx, "storing panicked", slog.Int("batches", len(messages)), slog.Any("err", p), slog.String("stack", string(debug.Stack())))
+			survived = false
+		}
+	}()
 	if err := h.store(ctx, messages); err != nil {
-		if !errors.Is(err, context.Canceled) {
+		if ctx.Err() == nil {
 			h.log.ErrorContext(ctx, "batches neither stored nor receipted", slog.Int("batches", len(messages)), slog.Any("err", err))
 		}
-		return
+		return true
 	}
 	for topic, payload := range receipts(messages) {
 		if err := send(topic, payload); err != nil { // they are sent again, and answered again
 			h.log.DebugContext(ctx, "receipts not sent", slog.String("topic", topic), slog.Any("err", err))
 		}
 	}
+	return true
 }
 
 // Handle reads and stores messages in one call; the simulation drives it, with a

@@ -18,8 +18,12 @@ const DefaultDatabase = "sp"
 // SystemDatabase holds ledger, quarantine and audit; no data may go there.
 const SystemDatabase = "wattline"
 
-// maxText is what InfluxDB promises to keep of a string field.
-const maxText = 64 << 10
+const (
+	// maxText is what InfluxDB promises to keep of a string field.
+	maxText = 64 << 10
+	// maxMeasurement bounds how much longer lines may be than their records.
+	maxMeasurement = 255
+)
 
 var database = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
 
@@ -93,6 +97,9 @@ func splitName(name string) (device.ID, string, error) {
 	text := name[:cut]
 	if !strings.Contains(text, "_") {
 		text = "sp_" + text
+	}
+	if n := len(name) - cut - 1; n > maxMeasurement {
+		return device.ID{}, "", fmt.Errorf("name %.120q: measurement of %d bytes, at most %d fit", name, n, maxMeasurement)
 	}
 	id, err := device.Parse(text)
 	return id, name[cut+1:], err

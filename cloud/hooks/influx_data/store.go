@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,12 +38,15 @@ const (
 	stored fate = iota
 	quarantined
 	expired
+	unsaid // neither stored nor quarantined, or not entered: nothing may be said of it
 )
 
 // message is one message of a source on its way into the store.
 type message struct {
 	topic    bus.Data
+	on       string // the topic as it came
 	payload  []byte
+	digest   contract.Digest
 	envelope bus.Envelope
 	database string
 	records  int
@@ -52,30 +56,79 @@ type message struct {
 	reason   string // why it is quarantined
 }
 
+// Bounds of what names a message: it goes into tags and answers.
+const (
+	maxTopic = 1024
+	maxID    = 256
+)
+
 // read takes a message apart. An error means that its envelope can't be read;
 // records that are refused make a message for the quarantine.
 func (h *Hook) read(m bus.Message) (*message, error) {
-	topic, err := bus.ParseData(m.Topic)
+	topic, err := parseTopic(m.Topic)
 	if err != nil {
 		return nil, err
 	}
-	msg := &message{topic: topic, payload: m.Payload}
-	if msg.envelope, err = bus.Decode(m.Payload); err != nil {
-		return msg, err
+	msg := &message{topic: topic, on: m.Topic, payload: m.Payload}
+	database, refused := Database(topic.Database)
+	msg.database = database
+	if refused != nil || !h.readQuickly(msg) {
+		if msg.envelope, err = bus.Decode(m.Payload); err != nil {
+			return msg, err
+		}
+		if refused == nil {
+			refused = h.readRecords(msg)
+		}
+		msg.envelope.Data = nil // as lines, or whole as payload, it is kept already
 	}
-	if topic.Batch != "" && topic.Batch != msg.envelope.ID {
-		return msg, fmt.Errorf("batch %.80q of the topic is %.80q in the envelope", topic.Batch, msg.envelope.ID)
+	id := msg.envelope.ID
+	if len(id) > maxID {
+		msg.envelope.ID = ""
+		return msg, fmt.Errorf("id of %d bytes, at most %d fit", len(id), maxID)
 	}
-	if err := h.readRecords(msg); err != nil {
-		msg.fate, msg.reason, msg.lines = quarantined, err.Error(), nil
+	if topic.Batch != "" && topic.Batch != id {
+		return msg, fmt.Errorf("batch %.80q of the topic is %.80q in the envelope", topic.Batch, id)
 	}
+	if refused != nil {
+		msg.fate, msg.reason, msg.lines = quarantined, refused.Error(), nil
+	}
+	msg.digest = contract.DigestOf(m.Payload)
 	return msg, nil
 }
 
-func (h *Hook) readRecords(m *message) (err error) {
-	if m.database, err = Database(m.topic.Database); err != nil {
-		return err
+// parseTopic refuses topics that no tag, log or answer could name.
+func parseTopic(topic string) (bus.Data, error) {
+	odd := func(r rune) bool { return r < ' ' || r == 0x7f || r == '\ufffd' }
+	if len(topic) > maxTopic || strings.ContainsFunc(topic, odd) {
+		return bus.Data{}, fmt.Errorf("topic %.80q of %d bytes: at most %d fit, and neither control characters nor bytes that are no UTF-8", topic, len(topic), maxTopic)
 	}
+	return bus.ParseData(topic)
+}
+
+// readQuickly reads a message of the usual form; false means that it has to be
+// read the long way.
+func (h *Hook) readQuickly(m *message) bool {
+	text, err := bus.Inflate(m.payload)
+	if err != nil {
+		return false
+	}
+	var q *quick
+	h.mu.Lock()
+	if n := len(h.idle); n > 0 {
+		q, h.idle = h.idle[n-1], h.idle[:n-1]
+	}
+	h.mu.Unlock()
+	if q == nil {
+		q = newQuick()
+	}
+	ok := q.read(text, h.options.Now(), m)
+	h.mu.Lock()
+	h.idle = append(h.idle, q) // as many as ever read at once
+	h.mu.Unlock()
+	return ok
+}
+
+func (h *Hook) readRecords(m *message) error {
 	if len(m.envelope.Data) == 0 {
 		return errors.New("the envelope has no data")
 	}
@@ -97,8 +150,8 @@ func (h *Hook) readRecords(m *message) (err error) {
 	return err
 }
 
-// store writes the messages, then the ledger, then gives the receipts to send.
-// It returns only when all of that is done, or ctx has ended.
+// store writes the messages, then the ledger. It returns only when that is
+// done, or ctx has ended; what of it failed for good is marked unsaid.
 func (h *Hook) store(ctx context.Context, messages []*message) error {
 	for database, group := range byDatabase(messages) {
 		if err := h.writeGroup(ctx, database, group); err != nil {
@@ -108,16 +161,46 @@ func (h *Hook) store(ctx context.Context, messages []*message) error {
 	if err := h.quarantine(ctx, messages); err != nil {
 		return err
 	}
-	entries := make([]contract.Entry, 0, len(messages))
+	toEnter := make([]*message, 0, len(messages))
 	for _, m := range messages {
-		if m.envelope.ResponseTopic != "" && m.envelope.ID != "" {
-			entries = append(entries, m.entry())
+		if m.envelope.ResponseTopic != "" && m.envelope.ID != "" && m.fate != unsaid {
+			toEnter = append(toEnter, m)
 		}
 	}
-	if len(entries) == 0 {
+	return h.enter(ctx, toEnter)
+}
+
+// enter writes the ledger; when it refuses entries, one by one, so that one
+// does no harm to the others.
+func (h *Hook) enter(ctx context.Context, messages []*message) error {
+	if len(messages) == 0 {
 		return nil
 	}
-	return h.untilDone(ctx, "ledger", func(ctx context.Context) error { return h.options.Ledger.Enter(ctx, entries) })
+	entries := make([]contract.Entry, len(messages))
+	for i, m := range messages {
+		entries[i] = m.entry()
+	}
+	err := h.untilDone(ctx, "ledger", func(ctx context.Context) error { return h.options.Ledger.Enter(ctx, entries) })
+	switch {
+	case err == nil || ctx.Err() != nil || !refused(err):
+		return err
+	case len(messages) > 1:
+		for _, m := range messages {
+			if err := h.enter(ctx, []*message{m}); err != nil {
+				return err
+			}
+		}
+	default:
+		h.unsaid(ctx, messages[0], "entry refused: its source keeps the batch", err)
+	}
+	return nil
+}
+
+// unsaid gives a message up: its source hears nothing, and keeps it.
+func (h *Hook) unsaid(ctx context.Context, m *message, what string, err error) {
+	m.fate = unsaid
+	h.options.Unsaid.Inc()
+	h.log.ErrorContext(ctx, what, slog.String("source", m.topic.Source), slog.String("batch", m.envelope.ID), slog.Any("err", err)) //nolint:sloglint // one of three constants
 }
 
 func byDatabase(messages []*message) map[string][]*message {
@@ -169,7 +252,9 @@ func (h *Hook) writeGroup(ctx context.Context, database string, group []*message
 		}
 		return nil
 	}
-	h.options.Points.Add(float64(line.Count(lines)))
+	for _, m := range group {
+		h.options.Points.Add(float64(m.records))
+	}
 	return nil
 }
 
@@ -223,29 +308,45 @@ func (h *Hook) quarantine(ctx context.Context, messages []*message) error {
 		if m.fate != quarantined {
 			continue
 		}
-		h.options.Quarantined.Inc()
-		h.log.WarnContext(ctx, "batch quarantined", slog.String("source", m.topic.Source), slog.String("batch", m.envelope.ID), slog.String("err", m.reason))
-		lines := quarantineLines(m, int64(h.options.Now()))
+		lines := h.quarantineLines(m, h.tick())
 		err := h.untilDone(ctx, "quarantine", func(ctx context.Context) error { return h.options.Store.Write(ctx, SystemDatabase, lines) })
-		if err != nil {
+		switch {
+		case err == nil:
+			h.options.Quarantined.Inc()
+			h.log.WarnContext(ctx, "batch quarantined", slog.String("source", m.topic.Source), slog.String("batch", m.envelope.ID), slog.String("err", m.reason))
+		case ctx.Err() != nil || !refused(err):
 			return err
+		default:
+			h.unsaid(ctx, m, "quarantine refused: its source keeps the batch", err)
 		}
 	}
 	return nil
 }
 
-func quarantineLines(m *message, now int64) (lines []byte) {
-	digest := contract.DigestOf(m.payload).String()
+// quarantineLines are the points of a refused message, one for each piece. Their
+// identity is the run of this hook, the source, the piece and a time that no
+// other refusal of this run has. The digest is a field: as a tag it would make
+// series without bound.
+func (h *Hook) quarantineLines(m *message, at device.Micros) (lines []byte) {
+	digest := m.digest.String()
 	pieces := slices.Collect(slices.Chunk(m.payload, quarantinePiece))
 	for i, piece := range pieces {
 		lines = line.Append(lines, "quarantine",
-			[]line.Tag{{Key: "digest", Value: digest}, {Key: "piece", Value: fmt.Sprint(i)}, {Key: "source", Value: m.topic.Source}},
+			[]line.Tag{{Key: "instance", Value: h.instance}, {Key: "piece", Value: strconv.Itoa(i)}, {Key: "source", Value: m.topic.Source}},
 			[]line.Field{
-				line.String("topic", m.topic.String()), line.String("batch", m.envelope.ID), line.String("reason", clip(m.reason)),
-				line.Int("pieces", int64(len(pieces))), line.String("payload", base64.StdEncoding.EncodeToString(piece)),
-			}, now)
+				line.String("digest", digest), line.String("topic", m.on), line.String("batch", m.envelope.ID), line.String("reason", clip(m.reason)),
+				line.Int("pieces", int64(len(pieces))), line.Int("bytes", int64(len(m.payload))), line.String("payload", base64.StdEncoding.EncodeToString(piece)),
+			}, int64(at))
 	}
 	return lines
+}
+
+// tick is max(wall clock, last + 1 us).
+func (h *Hook) tick() device.Micros {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.last = max(h.options.Now(), h.last+1)
+	return h.last
 }
 
 func clip(s string) string {
@@ -259,7 +360,7 @@ func clip(s string) string {
 // entry is the message's line in the ledger.
 func (m *message) entry() contract.Entry {
 	e := contract.Entry{
-		Source: m.topic.Source, ID: m.envelope.ID, Digest: contract.DigestOf(m.payload), Readings: m.records, From: m.from, To: m.to,
+		Source: m.topic.Source, ID: m.envelope.ID, Digest: m.digest, Readings: m.records, From: m.from, To: m.to,
 		Quarantined: m.fate == quarantined, Expired: m.fate == expired,
 	}
 	if id, err := contract.ParseBatchID(m.envelope.ID); err == nil && m.envelope.Batch != nil {
@@ -284,7 +385,7 @@ func receipts(messages []*message) map[string][]byte {
 	byTopic := make(map[string]*lists)
 	for _, m := range messages {
 		topic := m.envelope.ResponseTopic
-		if topic == "" || m.envelope.ID == "" {
+		if topic == "" || m.envelope.ID == "" || m.fate == unsaid {
 			continue
 		}
 		l := byTopic[topic]
@@ -292,8 +393,14 @@ func receipts(messages []*message) map[string][]byte {
 			l = &lists{}
 			byTopic[topic] = l
 		}
-		list := map[fate]*[]receipt{stored: &l.Stored, quarantined: &l.Quarantined, expired: &l.Expired}[m.fate]
-		*list = append(*list, receipt{m.envelope.ID, contract.DigestOf(m.payload)})
+		list := &l.Stored
+		switch m.fate {
+		case quarantined:
+			list = &l.Quarantined
+		case expired:
+			list = &l.Expired
+		}
+		*list = append(*list, receipt{m.envelope.ID, m.digest})
 	}
 	answers := make(map[string][]byte, len(byTopic))
 	for topic, l := range byTopic {

@@ -1,0 +1,223 @@
+package ledgerquery
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/wattline/wattline/cloud/influx/influxql"
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
+	"github.com/wattline/wattline/shared/hook"
+)
+
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+)
+
+// Refusal is a batch, or any other message, that the storing hook refused, as it
+// is listed. A message that was refused twice is listed twice.
+type Refusal struct {
+	Source string `json:"source"`
+	Batch  string `json:"batch"` // the id in its envelope; "" for a source that gives none
+	Topic  string `json:"topic"`
+	Reason string `json:"reason"`
+	// Time is when it was refused.
+	Time device.Micros `json:"time"`
+	// Digest is its id for replay.
+	Digest string `json:"digest"`
+	Bytes  int    `json:"bytes"`
+	// Replayed is when it was last handed in again after this refusal; null
+	// while it was not.
+	Replayed *device.Micros `json:"replayed"`
+}
+
+// refusal is a Refusal and where its pieces are.
+type refusal struct {
+	Refusal
+	instance string
+	tag      string // the source as a tag, which says some characters otherwise
+	pieces   int
+}
+
+// page is one answer of the list.
+type page struct {
+	Items []Refusal `json:"items"`
+	Next  *string   `json:"next"`
+}
+
+// list answers with what is in quarantine.
+func (c *Component) list(ctx context.Context, r hook.Request, w Answer) error {
+	p := readParameters(r.Data, "source", "gateway", "from", "to", "limit", "cursor")
+	source := p.text("source")
+	if gateway := p.text("gateway"); gateway != "" {
+		if source != "" && source != gateway {
+			p.wrong("gateway", "means the same as source, and differs from it")
+		}
+		source = gateway
+	}
+	from, to := p.span()
+	limit := p.number("limit", 1, maxLimit, defaultLimit)
+	at, skip := p.cursor("cursor")
+	if err := p.err(); err != nil {
+		return err
+	}
+	if at != 0 && (to == 0 || at <= to) {
+		to = at
+	} else {
+		skip = 0
+	}
+	items, more, err := c.refusals(ctx, conditions(source, "", from, to), limit, skip)
+	if err != nil {
+		return err
+	}
+	items, cut := fit(items)
+	if err := c.markReplayed(ctx, items); err != nil {
+		return err
+	}
+	answer := page{Items: items}
+	if more || cut {
+		next := nextCursor(items, to, skip)
+		answer.Next = &next
+	}
+	data, err := json.Marshal(answer)
+	if err != nil {
+		return fmt.Errorf("encode the list: %w", err)
+	}
+	w.Send(data, nil)
+	return nil
+}
+
+// conditions is the WHERE of one point for each refusal.
+func conditions(source, digest string, from, to device.Micros) string {
+	var b strings.Builder
+	b.WriteString(`"piece" = '0'`)
+	if source != "" {
+		b.WriteString(` AND "source" = ` + influxql.String(source))
+	}
+	if digest != "" {
+		b.WriteString(` AND "digest" = ` + influxql.String(digest))
+	}
+	if from != 0 {
+		fmt.Fprintf(&b, " AND time >= %du", int64(from))
+	}
+	if to != 0 {
+		fmt.Fprintf(&b, " AND time <= %du", int64(to))
+	}
+	return b.String()
+}
+
+// find gives refusals, newest first.
+func (c *Component) find(ctx context.Context, where string, limit, offset int) (found []refusal, err error) {
+	q := fmt.Sprintf(`SELECT "topic", "batch", "reason", "digest", "pieces", "bytes", "instance", "source" FROM %q WHERE %s ORDER BY time DESC LIMIT %d OFFSET %d`,
+		quarantined, where, limit, offset)
+	err = c.query(ctx, q, func(r row) error {
+		one := refusal{
+			Refusal:  Refusal{Batch: r.text("batch"), Topic: r.text("topic"), Reason: r.text("reason"), Time: r.micros("time"), Digest: r.text("digest"), Bytes: int(r.number("bytes"))},
+			instance: r.text("instance"), tag: r.text("source"), pieces: int(r.number("pieces")),
+		}
+		one.Source = one.tag
+		if topic, err := bus.ParseData(one.Topic); err == nil {
+			one.Source = topic.Source
+		}
+		found = append(found, one)
+		return nil
+	})
+	return found, err
+}
+
+func (c *Component) refusals(ctx context.Context, where string, limit, offset int) (items []Refusal, more bool, err error) {
+	found, err := c.find(ctx, where, limit+1, offset)
+	if err != nil {
+		return nil, false, err
+	}
+	items = make([]Refusal, 0, len(found))
+	for _, f := range found[:min(len(found), limit)] {
+		items = append(items, f.Refusal)
+	}
+	return items, len(found) > limit, nil
+}
+
+// fit leaves off what would make the answer longer than a message may be.
+func fit(items []Refusal) (_ []Refusal, cut bool) {
+	size := 0
+	for i, item := range items {
+		text, err := json.Marshal(item)
+		if size += len(text); i > 0 && (err != nil || size > partLimit) {
+			return items[:i], true
+		}
+	}
+	return items, false
+}
+
+// markReplayed fills in when items were handed in again.
+func (c *Component) markReplayed(ctx context.Context, items []Refusal) error {
+	if len(items) == 0 {
+		return nil
+	}
+	type key struct{ source, digest string }
+	newest := make(map[key]device.Micros, len(items))
+	since := items[0].Time
+	for _, item := range items {
+		newest[key{item.Source, item.Digest}] = 0
+		since = min(since, item.Time)
+	}
+	q := fmt.Sprintf(`SELECT "digest", "topic" FROM %q WHERE time >= %du`, replayed, int64(since))
+	err := c.query(ctx, q, func(r row) error {
+		topic, err := bus.ParseData(r.text("topic"))
+		k := key{topic.Source, r.text("digest")}
+		if last, listed := newest[k]; err == nil && listed {
+			newest[k] = max(last, r.micros("time"))
+		}
+		return nil
+	})
+	for i, item := range items {
+		if at := newest[key{item.Source, item.Digest}]; at >= item.Time {
+			items[i].Replayed = &at
+		}
+	}
+	return err
+}
+
+// A cursor is the time of the last item given and how many items of that time
+// were given: refusals of several hooks may share one.
+func nextCursor(items []Refusal, to device.Micros, skipped int) string {
+	if len(items) == 0 {
+		return "" // not reached: a page that goes on has items
+	}
+	last := items[len(items)-1].Time
+	n := 0
+	for _, item := range items {
+		if item.Time == last {
+			n++
+		}
+	}
+	if last == to {
+		n += skipped
+	}
+	return strconv.FormatInt(int64(last), 10) + "-" + strconv.Itoa(n)
+}
+
+func (p *parameters) cursor(key string) (at device.Micros, skip int) {
+	text := p.text(key)
+	if text == "" {
+		return 0, 0
+	}
+	left, right, _ := strings.Cut(text, "-")
+	micros, err := strconv.ParseInt(left, 10, 64)
+	n, err2 := strconv.Atoi(right)
+	if err != nil || err2 != nil || micros <= 0 || micros > maxSeconds*1e6 || n < 0 || n > 1<<30 {
+		p.wrong(key, "%s is not the next of an answer", clip(text))
+	}
+	return device.Micros(micros), n
+}
+
+// isDigest reports whether text is a digest as the list shows it.
+func isDigest(text string) bool {
+	var d contract.Digest
+	return d.UnmarshalText([]byte(text)) == nil && d.String() == text
+}

@@ -1,0 +1,52 @@
+package influxdata
+
+import (
+	"bytes"
+
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/device"
+)
+
+// Both reads a message by the short way and by the long way. That the two agree
+// can be seen from inside only. quick is false where the short way gave up.
+func Both(m bus.Message, now device.Micros) (quick, same bool, why string) {
+	h := New(Options{Now: func() device.Micros { return now }}, nil)
+	long := &message{payload: m.Payload}
+	var err error
+	if long.envelope, err = bus.Decode(m.Payload); err == nil {
+		err = h.readRecords(long)
+	}
+	short := &message{payload: m.Payload}
+	if !h.readQuickly(short) {
+		return false, true, ""
+	}
+	switch {
+	case err != nil:
+		why = "the long way refuses it: " + err.Error()
+	case short.records != long.records || short.from != long.from || short.to != long.to:
+		why = "number or times of the records differ"
+	case !bytes.Equal(short.lines, long.lines):
+		why = "short " + string(short.lines) + "\nlong  " + string(long.lines)
+	case short.envelope.ID != long.envelope.ID || short.envelope.ResponseTopic != long.envelope.ResponseTopic:
+		why = "the envelopes differ"
+	case (short.envelope.Batch == nil) != (long.envelope.Batch == nil):
+		why = "one envelope has a batch"
+	case short.envelope.Batch != nil:
+		a, _ := bus.Envelope{Batch: short.envelope.Batch}.Encode() //nolint:errcheck // no raw JSON in it
+		b, _ := bus.Envelope{Batch: long.envelope.Batch}.Encode()  //nolint:errcheck // no raw JSON in it
+		if !bytes.Equal(a, b) {
+			why = string(a) + " and " + string(b)
+		}
+	}
+	return true, why == "", why
+}
+
+// Heads counts the names that all readers of a hook remember.
+func Heads(h *Hook) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, q := range h.idle {
+		n += len(q.young) + len(q.old)
+	}
+	return n
+}
