@@ -74,12 +74,12 @@ func (s *seriesStream) point(p rawPoint) {
 }
 
 func (s *seriesStream) end(w io.Writer) error {
-	closing := "]}"
+	closing := "]}\n"
 	if s.open {
-		closing = "]}]}"
+		closing = "]}]}\n"
 	}
 	if !s.begun {
-		closing = `{"series":[]}`
+		closing = "{\"series\":[]}\n"
 	}
 	_, err := io.WriteString(w, closing)
 	return err
