@@ -3,7 +3,9 @@ package influxdata
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -259,8 +261,9 @@ func (h *Hook) guardedFinish(ctx context.Context, messages []*message, send func
 		}
 		return true
 	}
-	for topic, payload := range receipts(messages) {
-		if err := send(topic, payload); err != nil { // they are sent again, and answered again
+	answers := receipts(messages)
+	for _, topic := range slices.Sorted(maps.Keys(answers)) { // in one order, so that a simulation replays
+		if err := send(topic, answers[topic]); err != nil { // they are sent again, and answered again
 			h.log.DebugContext(ctx, "receipts not sent", slog.String("topic", topic), slog.Any("err", err))
 		}
 	}

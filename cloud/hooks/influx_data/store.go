@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -153,8 +154,9 @@ func (h *Hook) readRecords(m *message) error {
 // store writes the messages, then the ledger. It returns only when that is
 // done, or ctx has ended; what of it failed for good is marked unsaid.
 func (h *Hook) store(ctx context.Context, messages []*message) error {
-	for database, group := range byDatabase(messages) {
-		if err := h.writeGroup(ctx, database, group); err != nil {
+	groups := byDatabase(messages)
+	for _, database := range slices.Sorted(maps.Keys(groups)) {
+		if err := h.writeGroup(ctx, database, groups[database]); err != nil {
 			return err
 		}
 	}
