@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
+	"time"
+
+	"github.com/wattline/wattline/edge/gateway"
+	"github.com/wattline/wattline/shared/config"
+	"github.com/wattline/wattline/shared/contract"
+)
+
+// edge is a gateway: the real program on a directory of its own.
+type edge struct {
+	bench  *bench
+	name   string
+	dir    string
+	status string
+	conf   string
+	*process
+}
+
+// newEdge writes the configuration of a gateway; run starts it.
+func (b *bench) newEdge(name, broker string) (*edge, error) {
+	status, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	e := &edge{bench: b, name: name, dir: filepath.Join(b.dir, name), status: status, conf: filepath.Join(b.dir, name+".yaml")}
+	if err := os.MkdirAll(e.dir, 0o750); err != nil {
+		return nil, fmt.Errorf("make the gateway's directory: %w", err)
+	}
+	text := fmt.Sprintf("gateway: %s\ndata: %s\nbroker: {url: %q}\noutbox: {limit_bytes: 1000000000000}\nstatus: {listen: %q}\n", name, e.dir, "tcp://"+broker, status)
+	if err := os.WriteFile(e.conf, []byte(text), 0o600); err != nil {
+		return nil, fmt.Errorf("write the gateway's configuration: %w", err)
+	}
+	return e, nil
+}
+
+func (e *edge) outboxPath() string { return filepath.Join(e.dir, "outbox.db") }
+
+func (e *edge) run() (err error) {
+	args := []string{filepath.Join(e.bench.bin, "wattline-edge"), "-config", e.conf}
+	if e.bench.profile != "" {
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("find this program: %w", err)
+		}
+		args = []string{self, "-profile", e.bench.profile, "gateway", e.conf}
+	}
+	e.process, err = e.bench.start(e.name, args...)
+	return err
+}
+
+func (e *edge) stop() {
+	if e.process != nil {
+		e.process.stop()
+	}
+}
+
+// view is what the gateway's status page says in JSON.
+func (e *edge) view() (s contract.Status, err error) {
+	var v struct {
+		Status contract.Status `json:"status"`
+	}
+	err = getJSON("http://"+e.status+"/status.json", &v)
+	return v.Status, err
+}
+
+func getJSON(url string, into any) error {
+	client := http.Client{Timeout: 10 * time.Second}
+	answer, err := client.Get(url) //nolint:noctx // bounded by the client's timeout
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, answer.Status)
+	}
+	return json.NewDecoder(answer.Body).Decode(into)
+}
+
+// profiled is a gateway inside this program, with a CPU profile of its life.
+func profiled(ctx context.Context, conf, dir string, stderr io.Writer) error {
+	cfg := gateway.DefaultConfig()
+	if err := config.Load(conf, &cfg); err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(dir, cfg.Gateway+"-*.pprof")
+	if err != nil {
+		return fmt.Errorf("make the profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return fmt.Errorf("start the profile: %w", err)
+	}
+	err = gateway.Run(ctx, cfg, "bench", slog.New(slog.NewJSONHandler(stderr, nil)))
+	pprof.StopCPUProfile()
+	return errors.Join(err, file.Close())
+}
