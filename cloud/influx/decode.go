@@ -1,14 +1,10 @@
 package influx
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 )
-
-// maxValue bounds one row, or any other single part of an answer, in bytes.
-const maxValue = 16 << 20
 
 type eachFunc = func(name string, tags map[string]string, columns []string, rows [][]any) error
 
@@ -18,9 +14,9 @@ type eachFunc = func(name string, tags map[string]string, columns []string, rows
 //
 // and hands rows over as they come. It holds chunkRows rows at most.
 type decoder struct {
-	in   *bounded
-	json *json.Decoder
+	in   scanner
 	each eachFunc
+	slab []any // room for the values of the next rows
 
 	failed  string // what InfluxDB said went wrong
 	stopped error  // what each returned
@@ -28,25 +24,7 @@ type decoder struct {
 }
 
 func newDecoder(r io.Reader, each eachFunc) *decoder {
-	in := &bounded{from: r}
-	d := &decoder{in: in, json: json.NewDecoder(in), each: each}
-	d.json.UseNumber()
-	return d
-}
-
-// bounded fails when one value needs more than maxValue bytes.
-type bounded struct {
-	from io.Reader
-	left int
-}
-
-func (b *bounded) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return 0, fmt.Errorf("a value of more than %d bytes", maxValue)
-	}
-	n, err := b.from.Read(p[:min(len(p), b.left)])
-	b.left -= n
-	return n, err
+	return &decoder{in: scanner{from: r}, each: each}
 }
 
 var errBroken = errors.New("the answer breaks off")
@@ -54,15 +32,13 @@ var errBroken = errors.New("the answer breaks off")
 // run reads to the end of the answer.
 func (d *decoder) run() error {
 	documents := 0
-	for {
-		err := d.document()
-		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	for ; ; documents++ {
+		if _, err := d.in.peek(); errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			break
 		}
-		if err != nil {
+		if err := d.document(); err != nil {
 			return err
 		}
-		documents++
 	}
 	if documents == 0 || d.partial {
 		return errBroken
@@ -70,39 +46,31 @@ func (d *decoder) run() error {
 	return nil
 }
 
-// document reads one document; io.EOF where there is none any more.
 func (d *decoder) document() error {
-	start, err := d.token()
-	if err != nil {
-		return err
-	}
-	if start != json.Delim('{') {
-		return fmt.Errorf("the answer has %v, want an object", start)
-	}
-	return inside(d.members(func(key string) error {
+	return d.in.object(func(key string) error {
 		switch key {
 		case "results":
 			d.partial = false
-			return d.list(d.result)
+			return d.in.list(d.result)
 		case "error":
 			return d.fail()
 		default:
-			return d.skip()
+			return d.in.skip()
 		}
-	}))
+	})
 }
 
 func (d *decoder) result() error {
-	return d.object(func(key string) error {
+	return d.in.object(func(key string) error {
 		switch key {
 		case "series":
-			return d.list(d.series)
+			return d.in.list(d.series)
 		case "error":
 			return d.fail()
 		case "partial":
-			return d.value(&d.partial)
+			return d.in.value(&d.partial)
 		default:
-			return d.skip()
+			return d.in.skip()
 		}
 	})
 }
@@ -111,22 +79,22 @@ func (d *decoder) series() error {
 	var name string
 	var tags map[string]string
 	var columns []string
-	return d.object(func(key string) error {
+	return d.in.object(func(key string) error {
 		switch key {
 		case "name":
-			return d.value(&name)
+			return d.in.value(&name)
 		case "tags":
-			return d.value(&tags)
+			return d.in.value(&tags)
 		case "columns":
-			return d.value(&columns)
+			return d.in.value(&columns)
 		case "values":
 			// InfluxDB writes them last. Nobody could use rows without names.
-			if columns == nil {
+			if len(columns) == 0 {
 				return errors.New("the answer has rows before their columns")
 			}
 			return d.rows(name, tags, columns)
 		default:
-			return d.skip()
+			return d.in.skip()
 		}
 	})
 }
@@ -134,16 +102,20 @@ func (d *decoder) series() error {
 func (d *decoder) rows(name string, tags map[string]string, columns []string) error {
 	var rows [][]any
 	hand := func() error {
-		if len(rows) == 0 {
+		n := len(rows)
+		if n == 0 {
 			return nil
 		}
 		d.stopped = d.each(name, tags, columns, rows)
 		rows = nil
+		if n == chunkRows {
+			rows = make([][]any, 0, chunkRows) // another like it, as a rule
+		}
 		return d.stopped
 	}
-	err := d.list(func() error {
-		row := make([]any, 0, len(columns))
-		if err := d.value(&row); err != nil {
+	err := d.in.list(func() error {
+		row, err := d.in.row(d.room(len(columns)))
+		if err != nil {
 			return err
 		}
 		if len(row) != len(columns) {
@@ -160,92 +132,25 @@ func (d *decoder) rows(name string, tags map[string]string, columns []string) er
 	return hand()
 }
 
+// room gives an empty row with room for n values. Rows are cut from one
+// allocation for many: most of what decoding costs is allocating.
+func (d *decoder) room(n int) []any {
+	const many = 128
+	if len(d.slab) < n {
+		d.slab = make([]any, many*n)
+	}
+	row := d.slab[:0:n]
+	d.slab = d.slab[n:]
+	return row
+}
+
 // fail reads what InfluxDB says went wrong and ends the reading.
 func (d *decoder) fail() error {
-	if err := d.value(&d.failed); err != nil {
+	if err := d.in.value(&d.failed); err != nil {
 		return err
 	}
 	if d.failed == "" {
 		d.failed = "no reason given"
 	}
 	return errors.New(d.failed)
-}
-
-// object reads an object, calling member for each key to read its value.
-func (d *decoder) object(member func(key string) error) error {
-	start, err := d.token()
-	if err != nil {
-		return inside(err)
-	}
-	if start != json.Delim('{') {
-		return fmt.Errorf("the answer has %v, want an object", start)
-	}
-	return inside(d.members(member))
-}
-
-func (d *decoder) members(member func(key string) error) error {
-	for d.json.More() {
-		token, err := d.token()
-		if err != nil {
-			return err
-		}
-		key, ok := token.(string)
-		if !ok {
-			return fmt.Errorf("the answer has %v, want a key", token)
-		}
-		if err := member(key); err != nil {
-			return err
-		}
-	}
-	_, err := d.token()
-	return err
-}
-
-// list reads an array, or null, calling item to read each of its values.
-func (d *decoder) list(item func() error) error {
-	start, err := d.token()
-	if err != nil {
-		return inside(err)
-	}
-	if start == nil {
-		return nil
-	}
-	if start != json.Delim('[') {
-		return fmt.Errorf("the answer has %v, want a list", start)
-	}
-	for d.more() {
-		if err := item(); err != nil {
-			return err
-		}
-	}
-	_, err = d.token()
-	return inside(err)
-}
-
-func (d *decoder) more() bool {
-	d.in.left = maxValue
-	return d.json.More()
-}
-
-func (d *decoder) token() (json.Token, error) {
-	d.in.left = maxValue
-	return d.json.Token()
-}
-
-func (d *decoder) value(into any) error {
-	d.in.left = maxValue
-	return inside(d.json.Decode(into))
-}
-
-func (d *decoder) skip() error {
-	var ignored json.RawMessage
-	return d.value(&ignored)
-}
-
-// inside tells an end in the middle of a document from one between two.
-func inside(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/wattline/wattline/cloud/influx"
 )
 
@@ -44,6 +46,43 @@ func FuzzAnswersToQueries(f *testing.F) {
 		}
 		if rows > 0 && !bytes.Contains(bytes.ToLower(body), []byte("[")) {
 			t.Fatalf("%d rows of %q", rows, body)
+		}
+	})
+}
+
+// FuzzRowsAsEncodingJSON compares a row with what encoding/json makes of it.
+func FuzzRowsAsEncodingJSON(f *testing.F) {
+	for _, s := range []string{
+		`1`, `1,2.5`, `-0`, `1e5,1E-5,-1.5e+5`, `01`, `1.`, `.5`, `-`, `1e`, `"a"`, `"a\"b"`, `"\u00e9"`, `"\ud800"`, "\"\xff\"", "\"a\nb\"", `null,true,false`,
+		`nul`, `truefalse`, `[1],{"a":[2]}`, ` 1 , 2 `, `1,`, `,1`, `1 2`, `]`, `"]"`, `"a","b"`, `{}`, `1:2`, "\x00",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, row []byte) {
+		row = append(append([]byte{'['}, row...), ']')
+		d := json.NewDecoder(bytes.NewReader(row))
+		d.UseNumber()
+		var want []any
+		wantErr := d.Decode(&want)
+		if wantErr == nil && !json.Valid(row) {
+			return // a row and more
+		}
+		columns, _ := json.Marshal(make([]string, max(1, len(want))))
+		body := `{"results":[{"series":[{"columns":` + string(columns) + `,"values":[` + string(row) + `]}]}]}`
+		var got []any
+		err := influx.Decode(strings.NewReader(body), func(_ string, _ map[string]string, _ []string, rows [][]any) error {
+			got = rows[0]
+			return nil
+		})
+		switch {
+		case wantErr == nil && len(want) > 0 && err != nil:
+			t.Fatalf("%q: %v", row, err)
+		case wantErr != nil && err == nil:
+			t.Fatalf("%q: accepted, want %v", row, wantErr)
+		case wantErr == nil && len(want) > 0:
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Fatalf("%q:\n%s", row, diff)
+			}
 		}
 	})
 }

@@ -44,7 +44,10 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return resp, nil
 	}
-	return resp, shorten(resp)
+	if err := shorten(resp); err != nil {
+		return nil, err
+	}
+	return resp, nil
 }
 
 // CloseIdleConnections is what http.Client.CloseIdleConnections looks for.
