@@ -3,7 +3,8 @@
 //
 // It sends in order, with a bounded window of batches unanswered; sends again
 // what got no receipt in time, and everything unanswered after a reconnect.
-// There is no limit on time or tries. Only a receipt with the digest of what
+// While nobody answers at all the oldest one is sent as a probe, so that a hook
+// that comes back is noticed at once. There is no limit on time or tries. Only a receipt with the digest of what
 // was sent releases a batch: neither the broker's acknowledgement nor an error
 // does. One batch that is never answered while others are is set aside, so that
 // it can't hold the rest up.
@@ -72,6 +73,7 @@ type Forwarder struct {
 	order    []contract.BatchID // of flights, as they were first sent
 	after    contract.BatchID   // newest batch read from the source
 	answered uint64             // receipts that released something
+	silence  silence
 	release  []contract.Receipt
 	due      time.Time // of the next release
 	hour     time.Time // of the next retry of those set aside
@@ -151,6 +153,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 // Connected tells that a new connection is up: everything unanswered is due.
 func (f *Forwarder) Connected() {
 	f.connected = true
+	f.silence.listen(firstProbe)
 	for _, flight := range f.flights {
 		flight.due = time.Time{}
 	}
@@ -187,6 +190,7 @@ func (f *Forwarder) hear(r contract.Receipt) {
 		f.land(r.ID)
 	}
 	f.answered++
+	f.silence.answer()
 	f.release = append(f.release, r)
 }
 
@@ -201,6 +205,9 @@ func (f *Forwarder) land(id contract.BatchID) {
 // Step does what is due at now and tells when it wants to be called again.
 func (f *Forwarder) Step(ctx context.Context, now time.Time) (next time.Time) {
 	f.flush(ctx, now)
+	if f.connected {
+		f.probe(ctx, now)
+	}
 	if f.connected {
 		f.retry(ctx, now)
 	}
@@ -222,6 +229,12 @@ func (f *Forwarder) Step(ctx context.Context, now time.Time) (next time.Time) {
 		if f.connected {
 			next = earlier(next, flight.due)
 		}
+	}
+	switch {
+	case len(f.flights) == 0:
+		f.silence.due = time.Time{}
+	case f.connected:
+		next = earlier(next, f.nextProbe(now))
 	}
 	if len(f.release) > 0 {
 		next = earlier(next, f.due)

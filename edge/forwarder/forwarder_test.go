@@ -156,7 +156,7 @@ func TestSendsInOrderUpToTheWindow(t *testing.T) {
 	if got := r.step(0); !slices.Equal(got, upTo(1, 64)) {
 		t.Fatalf("sent %v", got)
 	}
-	if got := r.step(time.Second); len(got) != 0 {
+	if got := r.step(400 * time.Millisecond); len(got) != 0 {
 		t.Fatalf("sent %v with a full window", got)
 	}
 	r.answer(3, 1, 2)
@@ -200,16 +200,61 @@ func TestOnlyAReceiptReleases(t *testing.T) {
 }
 
 func TestSendsAgainWithBackOff(t *testing.T) {
-	r := newRig(t, 1, 0)
+	r := newRig(t, 2, 0)
 	r.step(0)
 	var at []time.Duration
 	for range 600 {
-		if len(r.step(time.Second)) > 0 {
+		if slices.Contains(r.step(time.Second), 2) { // the oldest, 1, is the probe
 			at = append(at, r.now.Sub(t0)/time.Second)
 		}
 	}
 	if want := []time.Duration{10, 30, 70, 150, 270, 390, 510}; !slices.Equal(at, want) {
 		t.Errorf("sent again after %v s, want %v", at, want)
+	}
+}
+
+func TestProbesFindOutSoonThatSomebodyAnswersAgain(t *testing.T) {
+	r := newRig(t, 5, 0)
+	r.step(0)
+	var at []time.Duration
+	for range 600 {
+		if got := r.step(100 * time.Millisecond); slices.Contains(got, 1) {
+			at = append(at, r.now.Sub(t0))
+		}
+	}
+	want := []time.Duration{500, 1500, 3500, 7500, 15500, 25500, 35500, 45500, 55500}
+	for i := range want {
+		want[i] *= time.Millisecond
+	}
+	if !slices.Equal(at, want) {
+		t.Errorf("the oldest was sent again after %v, want %v", at, want)
+	}
+	r.answer(1)
+	r.step(0)
+	if got := r.step(settled); !slices.Equal(got, upTo(2, 5)) {
+		t.Errorf("a moment after the first receipt: sent %v, want what is unanswered", got)
+	}
+	for range 30 {
+		if got := r.step(100 * time.Millisecond); len(got) > 0 {
+			t.Errorf("sent again: %v", got)
+		}
+	}
+}
+
+// settled is a moment for receipts that were on their way.
+const settled = time.Second
+
+func TestNothingIsProbedWhileReceiptsCome(t *testing.T) {
+	r := newRig(t, 1, 0)
+	r.step(0)
+	r.answer(1)
+	for range 100 {
+		b := r.src.add()
+		if got := r.step(5 * time.Second); !slices.Equal(got, []uint64{b.ID.Sequence}) {
+			t.Fatalf("sent %v, want %d once", got, b.ID.Sequence)
+		}
+		r.step(time.Second)
+		r.answer(b.ID.Sequence)
 	}
 }
 
@@ -253,7 +298,7 @@ func TestABatchNobodyAnswersIsSetAside(t *testing.T) {
 		r.answer(b.ID.Sequence)
 	}
 	poison := contract.BatchID{Epoch: 7, Sequence: 1}
-	if _, aside := r.src.aside[poison]; !aside || sent < 10 || sent > 11 {
+	if _, aside := r.src.aside[poison]; !aside || sent < 10 || sent > 12 {
 		t.Fatalf("aside %v after %d sends", r.src.aside, sent)
 	}
 	if r.InWindow(poison) {
