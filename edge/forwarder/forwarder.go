@@ -4,10 +4,10 @@
 // It sends in order, with a bounded window of batches unanswered; sends again
 // what got no receipt in time, and everything unanswered after a reconnect.
 // While nobody answers at all the oldest one is sent as a probe, so that a hook
-// that comes back is noticed at once. There is no limit on time or tries. Only a receipt with the digest of what
-// was sent releases a batch: neither the broker's acknowledgement nor an error
-// does. One batch that is never answered while others are is set aside, so that
-// it can't hold the rest up.
+// that comes back is noticed at once. There is no limit on time or tries. Only a
+// receipt with the digest of what was sent releases a batch: neither the
+// broker's acknowledgement nor an error does. One batch that is never answered
+// while others are is set aside, so that it can't hold the rest up.
 //
 // The decisions are in [Forwarder.Step] and [Forwarder.Hear], which take the
 // time as an argument and start nothing; [Forwarder.Run] drives them.
