@@ -73,6 +73,7 @@ type Forwarder struct {
 	order    []contract.BatchID // of flights, as they were first sent
 	after    contract.BatchID   // newest batch read from the source
 	answered uint64             // receipts that released something
+	newest   time.Time          // when the newest batch that was just answered for was sent
 	silence  silence
 	release  []contract.Receipt
 	due      time.Time // of the next release
@@ -91,6 +92,8 @@ type flight struct {
 	strikes  int
 	answered uint64    // Forwarder.answered when it was sent last
 	due      time.Time // zero: on the new connection
+	sent     time.Time
+	hurried  bool // it was made due early on this connection
 }
 
 // New allocates a forwarder.
@@ -155,7 +158,7 @@ func (f *Forwarder) Connected() {
 	f.connected = true
 	f.silence.listen(firstProbe)
 	for _, flight := range f.flights {
-		flight.due = time.Time{}
+		flight.due, flight.hurried = time.Time{}, false
 	}
 }
 
@@ -187,10 +190,13 @@ func (f *Forwarder) hear(r contract.Receipt) {
 			f.options.Unanswered.Inc()
 			return
 		}
+		if flight.sent.After(f.newest) {
+			f.newest = flight.sent
+		}
 		f.land(r.ID)
 	}
 	f.answered++
-	f.silence.answer()
+	f.silence.listen(firstRetry)
 	f.release = append(f.release, r)
 }
 
@@ -205,6 +211,7 @@ func (f *Forwarder) land(id contract.BatchID) {
 // Step does what is due at now and tells when it wants to be called again.
 func (f *Forwarder) Step(ctx context.Context, now time.Time) (next time.Time) {
 	f.flush(ctx, now)
+	f.overtaken(now)
 	if f.connected {
 		f.probe(ctx, now)
 	}
@@ -336,6 +343,7 @@ func (f *Forwarder) send(b contract.Block, flight *flight, now time.Time) bool {
 		return false
 	}
 	flight.sends++
+	flight.sent = now
 	flight.answered = f.answered
 	wait := min(firstRetry<<min(flight.sends-1, 8), lastRetry)
 	flight.due = now.Add(wait + time.Duration(f.options.Random()*float64(wait)/4))

@@ -244,6 +244,30 @@ func TestProbesFindOutSoonThatSomebodyAnswersAgain(t *testing.T) {
 // settled is a moment for receipts that were on their way.
 const settled = time.Second
 
+func TestWhatWasOvertakenIsSentAgainOnce(t *testing.T) {
+	r := newRig(t, 5, 0) // nobody hears these
+	r.step(0)
+	for range 3 {
+		r.src.add()
+	}
+	if got := r.step(200 * time.Millisecond); !slices.Equal(got, upTo(6, 8)) {
+		t.Fatalf("sent %v", got)
+	}
+	r.answer(6, 7, 8)
+	if got := r.step(100 * time.Millisecond); len(got) > 0 {
+		t.Fatalf("sent %v before their receipts could have come", got)
+	}
+	if got := r.step(settled); !slices.Equal(got, upTo(1, 5)) {
+		t.Errorf("sent %v, want those sent before the one that was answered for", got)
+	}
+	r.answer(1, 2, 4, 5)
+	for range 80 { // 3 goes back to its back-off
+		if got := r.step(100 * time.Millisecond); len(got) > 0 {
+			t.Errorf("sent %v at %v", got, r.now.Sub(t0))
+		}
+	}
+}
+
 func TestNothingIsProbedWhileReceiptsCome(t *testing.T) {
 	r := newRig(t, 1, 0)
 	r.step(0)
