@@ -54,7 +54,8 @@ var ErrAway = errors.New("does not answer, try again")
 
 // Prover draws the ledger's conclusions: a JSON array of one object for each
 // gateway, or for the one named, for the times of measurement from..to, 0
-// meaning no bound.
+// meaning no bound. An error with a method DatabaseMissing that gives true means
+// that nothing was ever entered.
 type Prover interface {
 	Prove(ctx context.Context, gateway string, from, to device.Micros) (json.RawMessage, error)
 }
@@ -228,13 +229,19 @@ func (c *Component) query(ctx context.Context, influxql string, each func(r row)
 		}
 		return nil
 	})
-	if missing, ok := errors.AsType[interface {
-		error
-		DatabaseMissing() bool
-	}](err); ok && missing.DatabaseMissing() {
+	if databaseMissing(err) {
 		err = nil
 	}
 	return c.asked(ctx, "InfluxDB", err)
+}
+
+// databaseMissing tells that nothing was ever written to the database.
+func databaseMissing(err error) bool {
+	missing, ok := errors.AsType[interface {
+		error
+		DatabaseMissing() bool
+	}](err)
+	return ok && missing.DatabaseMissing()
 }
 
 // tick is max(wall clock, last + 1 us).

@@ -1,9 +1,11 @@
 package ledgerquery
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -62,18 +64,18 @@ func (c *Component) list(ctx context.Context, r hook.Request, w Answer) error {
 	}
 	from, to := p.span()
 	limit := p.number("limit", 1, maxLimit, defaultLimit)
-	at, skip := p.cursor("cursor")
+	after := p.cursor("cursor")
 	if err := p.err(); err != nil {
 		return err
 	}
-	if at != 0 && (to == 0 || at <= to) {
-		to = at
-	} else {
-		skip = 0
-	}
-	items, more, err := c.refusals(ctx, conditions(source, "", from, to), limit, skip)
+	found, err := c.newest(ctx, source, from, to, after, limit+1)
 	if err != nil {
 		return err
+	}
+	more := len(found) > limit
+	items := make([]Refusal, 0, len(found))
+	for _, f := range found[:min(len(found), limit)] {
+		items = append(items, f.Refusal)
 	}
 	items, cut := fit(items)
 	if err := c.markReplayed(ctx, items); err != nil {
@@ -81,7 +83,7 @@ func (c *Component) list(ctx context.Context, r hook.Request, w Answer) error {
 	}
 	answer := page{Items: items}
 	if more || cut {
-		next := nextCursor(items, to, skip)
+		next := found[len(items)-1].position().String()
 		answer.Next = &next
 	}
 	data, err := json.Marshal(answer)
@@ -111,10 +113,10 @@ func conditions(source, digest string, from, to device.Micros) string {
 	return b.String()
 }
 
-// find gives refusals, newest first.
-func (c *Component) find(ctx context.Context, where string, limit, offset int) (found []refusal, err error) {
-	q := fmt.Sprintf(`SELECT "topic", "batch", "reason", "digest", "pieces", "bytes", "instance", "source" FROM %q WHERE %s ORDER BY time DESC LIMIT %d OFFSET %d`,
-		quarantined, where, limit, offset)
+// find gives the newest refusals.
+func (c *Component) find(ctx context.Context, where string, limit int) (found []refusal, err error) {
+	q := fmt.Sprintf(`SELECT "topic", "batch", "reason", "digest", "pieces", "bytes", "instance", "source" FROM %q WHERE %s ORDER BY time DESC LIMIT %d`,
+		quarantined, where, limit)
 	err = c.query(ctx, q, func(r row) error {
 		one := refusal{
 			Refusal:  Refusal{Batch: r.text("batch"), Topic: r.text("topic"), Reason: r.text("reason"), Time: r.micros("time"), Digest: r.text("digest"), Bytes: int(r.number("bytes"))},
@@ -130,16 +132,40 @@ func (c *Component) find(ctx context.Context, where string, limit, offset int) (
 	return found, err
 }
 
-func (c *Component) refusals(ctx context.Context, where string, limit, offset int) (items []Refusal, more bool, err error) {
-	found, err := c.find(ctx, where, limit+1, offset)
-	if err != nil {
-		return nil, false, err
+// newest gives at least n refusals, or all that there are, from the newest on
+// and behind a position. InfluxDB gives those of one time in an order that
+// changes from query to query, so that whoever stops among them needs them all.
+func (c *Component) newest(ctx context.Context, source string, from, to device.Micros, after position, n int) (found []refusal, err error) {
+	if after.at != 0 && (to == 0 || after.at <= to) {
+		same, err := c.find(ctx, conditions(source, "", max(from, after.at), after.at), maxSame)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range same {
+			if f.position().compare(after) > 0 {
+				found = append(found, f)
+			}
+		}
+		to = after.at - 1
 	}
-	items = make([]Refusal, 0, len(found))
-	for _, f := range found[:min(len(found), limit)] {
-		items = append(items, f.Refusal)
+	if len(found) < n {
+		older, err := c.find(ctx, conditions(source, "", from, to), n-len(found))
+		if err != nil {
+			return nil, err
+		}
+		if full := n - len(found); len(older) == full {
+			last := older[full-1].Time
+			older = slices.DeleteFunc(older, func(f refusal) bool { return f.Time == last })
+			same, err := c.find(ctx, conditions(source, "", last, last), maxSame)
+			if err != nil {
+				return nil, err
+			}
+			older = append(older, same...)
+		}
+		found = append(found, older...)
 	}
-	return items, len(found) > limit, nil
+	slices.SortStableFunc(found, func(a, b refusal) int { return a.position().compare(b.position()) })
+	return found, nil
 }
 
 // fit leaves off what would make the answer longer than a message may be.
@@ -183,37 +209,37 @@ func (c *Component) markReplayed(ctx context.Context, items []Refusal) error {
 	return err
 }
 
-// A cursor is the time of the last item given and how many items of that time
-// were given: refusals of several hooks may share one.
-func nextCursor(items []Refusal, to device.Micros, skipped int) string {
-	if len(items) == 0 {
-		return "" // not reached: a page that goes on has items
-	}
-	last := items[len(items)-1].Time
-	n := 0
-	for _, item := range items {
-		if item.Time == last {
-			n++
-		}
-	}
-	if last == to {
-		n += skipped
-	}
-	return strconv.FormatInt(int64(last), 10) + "-" + strconv.Itoa(n)
+// position is a place in the list. It is what a cursor says: one run of a hook
+// refuses no two payloads at one time.
+type position struct {
+	at               device.Micros
+	digest, instance string
 }
 
-func (p *parameters) cursor(key string) (at device.Micros, skip int) {
+func (r refusal) position() position { return position{r.Time, r.Digest, r.instance} }
+
+// compare orders from the newest on.
+func (p position) compare(q position) int {
+	return cmp.Or(cmp.Compare(q.at, p.at), cmp.Compare(p.digest, q.digest), cmp.Compare(p.instance, q.instance))
+}
+
+func (p position) String() string {
+	return strconv.FormatInt(int64(p.at), 10) + "-" + p.digest + "-" + p.instance
+}
+
+// cursor reads a position; the zero one is before all.
+func (p *parameters) cursor(key string) position {
 	text := p.text(key)
 	if text == "" {
-		return 0, 0
+		return position{}
 	}
-	left, right, _ := strings.Cut(text, "-")
-	micros, err := strconv.ParseInt(left, 10, 64)
-	n, err2 := strconv.Atoi(right)
-	if err != nil || err2 != nil || micros <= 0 || micros > maxSeconds*1e6 || n < 0 || n > 1<<30 {
+	parts := strings.SplitN(text, "-", 3)
+	at, err := strconv.ParseInt(parts[0], 10, 64)
+	if err != nil || len(parts) != 3 || at <= 0 || at > maxSeconds*1e6 {
 		p.wrong(key, "%s is not the next of an answer", clip(text))
+		return position{}
 	}
-	return device.Micros(micros), n
+	return position{device.Micros(at), parts[1], parts[2]}
 }
 
 // isDigest reports whether text is a digest as the list shows it.

@@ -13,13 +13,14 @@ import (
 	"github.com/wattline/wattline/cloud/influx/line"
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
 	"github.com/wattline/wattline/shared/hook"
 )
 
 // maxPieces bounds what is read back: 64 MiB, more than the storing hook takes.
 const maxPieces = 1366
 
-// maxSame bounds how many refusals of one digest are looked at.
+// maxSame bounds how many refusals of one digest, or of one time, are looked at.
 const maxSame = 1000
 
 // replay hands a refused payload in again.
@@ -45,13 +46,14 @@ func (c *Component) replay(ctx context.Context, r hook.Request, w Answer, publis
 	if err := checkTopic(item.Topic); err != nil {
 		return err
 	}
+	at := c.tick() // before the hook can refuse it again, which is later then
 	if err := publish(ctx, bus.Message{Topic: item.Topic, Payload: payload}); err != nil {
 		c.log.WarnContext(ctx, "replay not published", slog.String("source", item.Source), slog.String("batch", item.Batch), slog.Any("err", err))
 		return &awayError{"the broker"}
 	}
 	c.replays.Inc()
 	c.log.InfoContext(ctx, "batch replayed", slog.String("source", item.Source), slog.String("batch", item.Batch), slog.String("digest", item.Digest))
-	if err := c.note(ctx, r.ID, &item.Refusal); err != nil {
+	if err := c.note(ctx, r.ID, &item.Refusal, at); err != nil {
 		return fmt.Errorf("it was handed in again, which could not be noted: %w", err)
 	}
 	data, err := json.Marshal(item.Refusal)
@@ -65,7 +67,7 @@ func (c *Component) replay(ctx context.Context, r hook.Request, w Answer, publis
 // choose finds the newest refusal of a digest, and asks whose where there are
 // several sources.
 func (c *Component) choose(ctx context.Context, digest, source string) (refusal, error) {
-	found, err := c.find(ctx, conditions(source, digest, 0, 0), maxSame, 0)
+	found, err := c.find(ctx, conditions(source, digest, 0, 0), maxSame)
 	if err != nil {
 		return refusal{}, err
 	}
@@ -133,8 +135,7 @@ func checkTopic(topic string) error {
 }
 
 // note writes down that an item was replayed.
-func (c *Component) note(ctx context.Context, request string, item *Refusal) error {
-	at := c.tick()
+func (c *Component) note(ctx context.Context, request string, item *Refusal, at device.Micros) error {
 	lines := line.Append(nil, replayed, []line.Tag{{Key: "source", Value: item.Source}}, []line.Field{
 		line.String("digest", item.Digest), line.String("topic", item.Topic), line.String("batch", item.Batch), line.String("request", request[:min(len(request), maxText)]),
 	}, int64(at))

@@ -2,6 +2,10 @@ package influxdata
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
+	"sync"
+	"sync/atomic"
 
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/device"
@@ -49,4 +53,35 @@ func Heads(h *Hook) (n int) {
 		n += len(q.young) + len(q.old)
 	}
 	return n
+}
+
+// Stored runs the workers of a hook until all messages have their receipts. Run
+// does that with a broker, which a measurement of the hook alone must not have.
+func Stored(ctx context.Context, h *Hook, messages []bus.Message) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var missing atomic.Int64
+	missing.Store(int64(len(messages)))
+	send := func(_ string, payload []byte) error {
+		e, err := bus.Decode(payload)
+		if err != nil {
+			return err
+		}
+		var r struct{ Stored []json.RawMessage }
+		if err := json.Unmarshal(e.Data, &r); err != nil {
+			return err
+		}
+		if missing.Add(-int64(len(r.Stored))) == 0 {
+			cancel()
+		}
+		return nil
+	}
+	var workers sync.WaitGroup
+	for range writers {
+		workers.Go(func() { h.work(ctx, send) })
+	}
+	for _, m := range messages {
+		h.Take(m)
+	}
+	workers.Wait()
 }
