@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -32,15 +33,28 @@ type Head struct {
 	Epoch    contract.Epoch
 	Sequence uint64
 	Previous *contract.BatchID
-	Oldest   *contract.BatchID // first batch that waits; nil when none does
+	Oldest   *contract.BatchID // first batch that waits and is not set aside; nil when none does
 	SetAside []contract.BatchID
+	// Instance is the run of the hook that heard it.
+	Instance string
+	// Uptime orders the heads of one epoch: the gateway's time since its boot.
+	Uptime device.Micros
+	// Behind is the earliest time of what waits out of order; 0 when nothing does.
+	Behind device.Micros
+	// Tombstoned names dropped batches whose tombstones wait.
+	Tombstoned []contract.Range
+	// Earlier are the gateway's runs before, newest first.
+	Earlier []contract.Run
 }
 
-// Book writes the ledger. Safe for concurrent use.
+// Book writes the ledger. Safe for concurrent use; writes of one measurement
+// wait for each other, because a reader that has seen a later time does not look
+// for an earlier one again.
 type Book struct {
 	store    Store
 	instance string
 	now      func() device.Micros
+	turns    map[string]chan struct{} // of each measurement: holds one value while it is being written
 
 	mu   sync.Mutex // protects last
 	last device.Micros
@@ -51,17 +65,20 @@ func NewBook(store Store, instance string, now func() device.Micros) *Book {
 	if now == nil {
 		now = func() device.Micros { return device.MicrosOf(time.Now()) }
 	}
-	return &Book{store: store, instance: instance, now: now}
+	turns := map[string]chan struct{}{entries: make(chan struct{}, 1), heads: make(chan struct{}, 1)}
+	return &Book{store: store, instance: instance, now: now, turns: turns}
 }
 
 // Enter adds entries; nil means that they are stored. The order of times is the
 // order of calls, whatever the wall clock does.
 func (b *Book) Enter(ctx context.Context, list []contract.Entry) error {
-	var lines []byte
-	for _, e := range list {
-		lines = appendEntry(lines, e, b.instance, b.tick())
-	}
-	if err := b.store.Write(ctx, Database, lines); err != nil {
+	err := b.write(ctx, entries, func() (lines []byte) {
+		for _, e := range list {
+			lines = appendEntry(lines, e, b.instance, b.tick())
+		}
+		return lines
+	})
+	if err != nil {
 		return fmt.Errorf("enter %d batches into the ledger: %w", len(list), err)
 	}
 	return nil
@@ -69,19 +86,30 @@ func (b *Book) Enter(ctx context.Context, list []contract.Entry) error {
 
 // EnterHead adds a gateway's head.
 func (b *Book) EnterHead(ctx context.Context, h Head) error {
-	aside := make([]string, len(h.SetAside))
-	for i, id := range h.SetAside {
-		aside[i] = id.String()
-	}
 	fields := []line.Field{
 		line.String("epoch", h.Epoch.String()), line.Int("sequence", int64(h.Sequence)), //nolint:gosec // far below 2^63
-		line.String("previous", text(h.Previous)), line.String("oldest", text(h.Oldest)), line.String("aside", strings.Join(aside, ",")),
+		line.String("previous", text(h.Previous)), line.String("oldest", text(h.Oldest)), line.String("aside", list(h.SetAside, contract.BatchID.String)),
+		line.Int("uptime", int64(h.Uptime)), line.Int("behind", int64(h.Behind)), line.String("tombstoned", list(h.Tombstoned, contract.Range.String)),
+		line.String("earlier", list(h.Earlier, runText)),
 	}
-	lines := line.Append(nil, heads, []line.Tag{{Key: "gateway", Value: h.Gateway}, {Key: "instance", Value: b.instance}}, fields, int64(b.tick()))
-	if err := b.store.Write(ctx, Database, lines); err != nil {
+	tags := []line.Tag{{Key: "gateway", Value: h.Gateway}, {Key: "instance", Value: b.instance}}
+	err := b.write(ctx, heads, func() []byte { return line.Append(nil, heads, tags, fields, int64(b.tick())) })
+	if err != nil {
 		return fmt.Errorf("enter the head of %s into the ledger: %w", h.Gateway, err)
 	}
 	return nil
+}
+
+// write makes lines and writes them while nobody else writes to the measurement.
+func (b *Book) write(ctx context.Context, measurement string, lines func() []byte) error {
+	turn := b.turns[measurement]
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return b.store.Write(ctx, Database, lines())
 }
 
 // tick is max(wall clock, last + 1 us).
@@ -90,6 +118,29 @@ func (b *Book) tick() device.Micros {
 	defer b.mu.Unlock()
 	b.last = max(b.now(), b.last+1)
 	return b.last
+}
+
+// list joins texts of what has no comma in it.
+func list[T any](items []T, text func(T) string) string {
+	texts := make([]string, len(items))
+	for i, item := range items {
+		texts[i] = text(item)
+	}
+	return strings.Join(texts, ",")
+}
+
+// runText is "<epoch>-<last>", last being 0 for a run without batches.
+func runText(r contract.Run) string { return fmt.Sprintf("%v-%d", r.Epoch, r.Last) }
+
+func parseRun(s string) (r contract.Run, err error) {
+	epoch, last, _ := strings.Cut(s, "-")
+	if r.Epoch, err = contract.ParseEpoch(epoch); err != nil {
+		return r, err
+	}
+	if r.Last, err = strconv.ParseUint(last, 10, 64); err != nil {
+		return r, fmt.Errorf("last batch of epoch %s: %w", epoch, err)
+	}
+	return r, nil
 }
 
 func text(id *contract.BatchID) string {
@@ -104,10 +155,6 @@ func appendEntry(dst []byte, e contract.Entry, instance string, at device.Micros
 	if e.Batch != nil {
 		epoch, sequence = e.Batch.Epoch.String(), e.Batch.Sequence
 	}
-	replaces := make([]string, len(e.Replaces))
-	for i, r := range e.Replaces {
-		replaces[i] = r.String()
-	}
 	var estimated contract.Span
 	if e.Estimated != nil {
 		estimated = *e.Estimated
@@ -116,7 +163,7 @@ func appendEntry(dst []byte, e contract.Entry, instance string, at device.Micros
 		line.String("id", e.ID), line.String("epoch", epoch), line.Int("sequence", int64(sequence)), line.String("digest", e.Digest.String()), //nolint:gosec // far below 2^63
 		line.Int("from", int64(e.From)), line.Int("to", int64(e.To)), line.Int("readings", int64(e.Readings)), line.Int("refused", int64(e.Refused)),
 		line.Bool("quarantined", e.Quarantined), line.Bool("expired", e.Expired),
-		line.String("previous", text(e.Previous)), line.String("replaces", strings.Join(replaces, ",")),
+		line.String("previous", text(e.Previous)), line.String("replaces", list(e.Replaces, contract.Range.String)),
 		line.Int("estimated_from", int64(estimated.From)), line.Int("estimated_to", int64(estimated.To)),
 	}, int64(at))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
 	"github.com/wattline/wattline/shared/hook"
 )
 
@@ -63,9 +64,8 @@ func (h *Heads) hear(m bus.Message) {
 	if m.Retained || gateway == "" || json.Unmarshal(m.Payload, &s) != nil || !s.Online {
 		return
 	}
-	head := Head{Gateway: gateway, Epoch: s.Epoch, Sequence: s.Sequence, Previous: s.Previous, Oldest: s.Outbox.OldestID, SetAside: s.Outbox.SetAside}
 	select {
-	case h.news <- head:
+	case h.news <- HeadOf(gateway, s):
 	default:
 	}
 }
@@ -88,7 +88,21 @@ func (h *Heads) enter(ctx context.Context, head Head) {
 	h.mu.Unlock()
 }
 
+// HeadOf is what a gateway's status tells the ledger.
+func HeadOf(gateway string, s contract.Status) Head {
+	h := Head{
+		Gateway: gateway, Epoch: s.Epoch, Sequence: s.Sequence, Previous: s.Previous, Uptime: device.Micros(s.Monotonic * 1e6),
+		Oldest: s.Outbox.OldestID, SetAside: s.Outbox.SetAside, Tombstoned: s.Outbox.Tombstoned, Earlier: s.Outbox.Earlier,
+	}
+	if s.Outbox.Behind != nil {
+		h.Behind = max(*s.Outbox.Behind, 1)
+	}
+	return h
+}
+
+// equal reports whether two heads say the same, but for when.
 func (h Head) equal(o Head) bool {
 	same := func(a, b *contract.BatchID) bool { return a == b || a != nil && b != nil && *a == *b }
-	return h.Epoch == o.Epoch && h.Sequence == o.Sequence && same(h.Previous, o.Previous) && same(h.Oldest, o.Oldest) && slices.Equal(h.SetAside, o.SetAside)
+	return h.Epoch == o.Epoch && h.Sequence == o.Sequence && same(h.Previous, o.Previous) && same(h.Oldest, o.Oldest) && h.Behind == o.Behind &&
+		slices.Equal(h.SetAside, o.SetAside) && slices.Equal(h.Tombstoned, o.Tombstoned) && slices.Equal(h.Earlier, o.Earlier)
 }

@@ -17,7 +17,10 @@ const silence = device.Micros(60 * time.Second / time.Microsecond)
 type Proof struct {
 	Gateway string `json:"gateway"`
 	// Claim is the sentence for people; Complete its truth: nothing is missing
-	// in the range, up to CompleteUntil.
+	// in the range, up to CompleteUntil. That every accepted reading up to then
+	// is stored, quarantined, expired or dropped and told holds for all that the
+	// gateway has told of; what a clock that went back dates earlier counts from
+	// the gateway's next status on.
 	Claim         string         `json:"claim"`
 	Complete      bool           `json:"complete"`
 	CompleteUntil *device.Micros `json:"complete_until,omitempty"`
@@ -66,50 +69,61 @@ type RunProof struct {
 // Prove draws the conclusions for the time from..to of measurement (0 means
 // without bound), as known at now.
 func (s *State) Prove(gateway string, from, to, now device.Micros) Proof {
-	p := Proof{Gateway: gateway, Unnumbered: s.unnamed, Refused: s.refused, Complete: true, Clones: s.clones(), Epochs: []RunProof{}}
-	chain := s.chain()
+	p := Proof{Gateway: gateway, Unnumbered: s.unnamed, Complete: true, Clones: s.clones(), Epochs: []RunProof{}}
+	boxes := s.boxes(now)
 	for _, r := range s.sorted() {
 		if r.outside(from, to) {
 			continue
 		}
-		proof := s.proveRun(r, chain, now)
+		proof := s.proveRun(r, boxes, now)
 		p.Epochs = append(p.Epochs, proof)
-		p.add(proof)
+		p.Refused += r.refused
+		p.add(proof, to != 0 && r.covers(to))
 	}
-	p.conclude(s, chain)
+	p.conclude(boxes, from, to)
 	return p
 }
 
 // outside reports whether a run has surely nothing in the range.
 func (r *run) outside(from, to device.Micros) bool {
 	_, closed := r.closedAt()
-	if r.from == 0 || !closed || len(r.stored.and(r.replaced).gaps(r.heard)) > 0 {
+	if r.highest() == 0 {
+		return closed // it gave no number, or nobody knows
+	}
+	if r.from == 0 || !closed || len(r.accounted().gaps(r.highest())) > 0 {
 		return false // unknown times may lie anywhere
 	}
 	return from != 0 && r.to < from || to != 0 && r.from > to
 }
 
-func (s *State) proveRun(r *run, chain []contract.Epoch, now device.Micros) RunProof {
-	last := r.heard
+// covers reports whether all readings of a run up to a time are accounted for,
+// whatever became of it afterwards.
+func (r *run) covers(to device.Micros) bool {
+	p, ok := r.prefix()
+	return ok && p.until >= to && (r.head == nil || r.head.Behind == 0 || r.head.Behind > to)
+}
+
+func (s *State) proveRun(r *run, boxes []box, now device.Micros) RunProof {
 	p := RunProof{
-		Epoch: r.id, Previous: r.previous, Stored: r.stored.count(), Quarantined: r.inQuar, Expired: r.expired,
-		Readings: r.readings, From: r.from, To: r.to, Current: len(chain) > 0 && chain[0] == r.id,
+		Epoch: r.id, Previous: r.previous, Stored: r.stored.count(), Readings: r.readings, From: r.from, To: r.to, Last: r.highest(),
+		Current:     len(boxes) > 0 && boxes[0].chain[0] == r,
+		Quarantined: int(r.quarantined.without(r.plain).count()),                //nolint:gosec // far below 2^63
+		Expired:     int(r.expired.without(r.plain.and(r.quarantined)).count()), //nolint:gosec // far below 2^63
 	}
 	if closed, ok := r.closedAt(); ok {
 		p.Closed = &closed
 		p.RolledBack = closed < r.heard
-		last = max(last, closed)
 	}
-	p.Last = last
-	accounted := r.stored.and(r.replaced)
-	open := accounted.gaps(last)
-	waiting := s.waiting(r, chain, now)
-	missing := open.without(waiting)
+	open := r.accounted().gaps(p.Last)
+	missing := open
+	for _, b := range boxes {
+		missing = missing.without(b.waiting(r))
+	}
 	p.Missing = ranges(r.id, missing)
 	p.Waiting = ranges(r.id, open.without(missing))
 	p.Dropped = ranges(r.id, r.replaced.without(r.stored))
-	if len(accounted) > 0 && accounted[0].from == 1 {
-		p.CompleteTo = accounted[0].to
+	if prefix, ok := r.prefix(); ok {
+		p.CompleteTo = prefix.to
 	}
 	if p.Closed == nil && (!p.Current || now-r.last > silence) && r.last != 0 {
 		silent := r.last
@@ -132,84 +146,61 @@ func count(list []contract.Range) (n uint64) {
 	return n
 }
 
-func (p *Proof) add(r RunProof) {
+// add sums up; covered says that the range ends before anything unknown of a
+// silent run can begin.
+func (p *Proof) add(r RunProof, covered bool) {
 	p.Missing += count(r.Missing)
 	p.Waiting += count(r.Waiting)
 	p.Dropped += count(r.Dropped)
 	p.Stored += r.Stored
 	p.Readings += r.Readings
-	if count(r.Missing) > 0 || r.SilentSince != nil || r.RolledBack {
+	if count(r.Missing) > 0 || r.RolledBack || r.SilentSince != nil && !covered {
 		p.Complete = false
 	}
 }
 
 // conclude words the claim. "Missing: none" is said only where every epoch is
 // accounted for, and up to when.
-func (p *Proof) conclude(s *State, chain []contract.Epoch) {
-	if until, ok := s.completeUntil(chain); ok && p.Complete {
-		p.CompleteUntil = &until
+func (p *Proof) conclude(boxes []box, from, to device.Micros) {
+	whole := len(boxes) > 0 && boxes[0].whole
+	p.Complete = p.Complete && whole && len(p.Epochs) > 0
+	if p.Complete {
+		if until, ok := boxes[0].completeUntil(); ok {
+			if to != 0 {
+				until = min(until, to)
+			}
+			p.CompleteUntil = &until
+		}
 	}
-	switch {
-	case len(p.Epochs) == 0:
-		p.Complete = false
-		p.Claim = "nothing is known of this source"
-	case p.Missing > 0:
-		p.Claim = fmt.Sprintf("%d batches are missing", p.Missing)
-	case !p.Complete && slices.ContainsFunc(p.Epochs, func(r RunProof) bool { return r.RolledBack }):
-		p.Claim = "not known: the gateway was set back to an earlier state"
-	case !p.Complete:
-		p.Claim = "not known: an epoch is silent, nobody closed it"
-	case p.CompleteUntil != nil:
-		p.Claim = "none missing up to " + p.CompleteUntil.Time().Format(time.RFC3339Nano)
-	default:
-		p.Claim = "none missing"
-	}
+	p.Claim = p.claim(whole, from)
 	if p.Dropped > 0 {
 		p.Claim += fmt.Sprintf("; %d batches were dropped for want of room", p.Dropped)
 	}
+	if len(p.Clones) > 0 {
+		p.Claim += "; two boxes speak as this gateway"
+	}
 }
 
-// completeUntil is the newest time of measurement up to which, along the chain
-// of epochs, every batch is accounted for.
-func (s *State) completeUntil(chain []contract.Epoch) (until device.Micros, ok bool) {
-	for _, id := range slices.Backward(chain) {
-		r := s.runs[id]
-		if r == nil || r.heard == 0 {
-			continue
-		}
-		accounted := r.stored.and(r.replaced)
-		if len(accounted) == 0 || accounted[0].from != 1 {
-			return until, ok
-		}
-		until, ok = max(until, accounted[0].until), true
-		if accounted[0].to < r.heard {
-			return until, ok
-		}
+func (p *Proof) claim(whole bool, from device.Micros) string {
+	silent := slices.IndexFunc(p.Epochs, func(r RunProof) bool { return r.SilentSince != nil })
+	switch {
+	case len(p.Epochs) == 0 && p.Unnumbered > 0:
+		return "not known: this source numbers nothing"
+	case len(p.Epochs) == 0:
+		return "nothing is known of this source"
+	case p.Missing > 0:
+		return fmt.Sprintf("%d batches are missing", p.Missing)
+	case slices.ContainsFunc(p.Epochs, func(r RunProof) bool { return r.RolledBack }):
+		return "not known: the gateway was set back to an earlier state"
+	case !p.Complete && silent >= 0:
+		return "not known: an epoch is silent since " + p.Epochs[silent].SilentSince.Time().Format(time.RFC3339) + ", nobody closed it"
+	case !whole:
+		return "not known: nothing was heard of an earlier epoch yet"
+	case p.CompleteUntil == nil:
+		return "none missing, but nothing is complete yet"
+	case *p.CompleteUntil < from:
+		return "not known yet: none missing up to " + p.CompleteUntil.Time().Format(time.RFC3339Nano) + ", which is before the range"
+	default:
+		return "none missing up to " + p.CompleteUntil.Time().Format(time.RFC3339Nano)
 	}
-	return until, ok
-}
-
-// clones says which epochs can't come from one box: two that both grew after
-// the other had begun, or one id with two contents.
-func (s *State) clones() (out []string) {
-	runs := s.sorted()
-	for i, a := range runs {
-		for _, b := range runs[i+1:] {
-			if a.headGrew == 0 || b.headFirst == 0 {
-				continue
-			}
-			first, second := a, b
-			if b.headFirst < a.headFirst {
-				first, second = b, a
-			}
-			if first.headGrew > second.headFirst {
-				out = append(out, fmt.Sprintf("epochs %v and %v both grow", first.id, second.id))
-			}
-		}
-	}
-	for id := range s.twins {
-		out = append(out, fmt.Sprintf("batch %v has two contents", id))
-	}
-	slices.Sort(out)
-	return out
 }

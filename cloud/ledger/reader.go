@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -19,7 +20,8 @@ import (
 // concurrent use.
 type Reader struct {
 	store Store
-	now   func() device.Micros
+	// Now is the wall clock by which a gateway is silent; set it before use.
+	Now func() device.Micros
 
 	mu        sync.Mutex // protects what follows
 	states    map[string]*State
@@ -29,7 +31,7 @@ type Reader struct {
 // NewReader allocates a reader; the first question reads the whole ledger.
 func NewReader(store Store) *Reader {
 	return &Reader{
-		store: store, now: func() device.Micros { return device.MicrosOf(time.Now()) },
+		store: store, Now: func() device.Micros { return device.MicrosOf(time.Now()) },
 		states: make(map[string]*State), positions: map[string]map[string]device.Micros{entries: {}, heads: {}},
 	}
 }
@@ -47,7 +49,7 @@ func (r *Reader) Prove(ctx context.Context, gateway string, from, to device.Micr
 		return nil, err
 	}
 	proofs := []Proof{}
-	now := r.now()
+	now := r.Now()
 	for name, state := range r.states {
 		if gateway == "" || gateway == name {
 			proofs = append(proofs, state.Prove(name, from, to, now))
@@ -72,9 +74,9 @@ func (r *Reader) read(ctx context.Context, measurement string) error {
 	if err != nil {
 		return fmt.Errorf("find what was added to the ledger: %w", err)
 	}
-	for instance, at := range newest {
+	for _, instance := range slices.Sorted(maps.Keys(newest)) {
 		position := r.positions[measurement][instance]
-		if at <= position {
+		if newest[instance] <= position {
 			continue
 		}
 		q := fmt.Sprintf(`SELECT * FROM %q WHERE "instance" = %s AND time > %du`, measurement, influxql.String(instance), int64(position))
@@ -86,29 +88,23 @@ func (r *Reader) read(ctx context.Context, measurement string) error {
 }
 
 func (r *Reader) take(ctx context.Context, measurement, instance, q string) error {
-	position := r.positions[measurement][instance]
-	err := r.store.Query(ctx, Database, q, func(_ string, _ map[string]string, columns []string, rows [][]any) error {
+	return r.store.Query(ctx, Database, q, func(_ string, _ map[string]string, columns []string, rows [][]any) error {
 		for _, values := range rows {
 			row := rowOf(columns, values)
 			at := row.micros("time")
-			position = max(position, at)
 			source := row.text("gateway")
 			if r.states[source] == nil {
 				r.states[source] = NewState()
 			}
 			if measurement == heads {
-				r.states[source].AddHead(row.head(source, at))
+				r.states[source].AddHead(row.head(source, instance, at))
 			} else {
 				r.states[source].Add(row.entry(source), at)
 			}
+			r.positions[measurement][instance] = at // rows come in the order of time
 		}
 		return nil
 	})
-	if err != nil {
-		return err // the position stays: what was taken is taken again, and changes nothing
-	}
-	r.positions[measurement][instance] = position
-	return nil
 }
 
 // row is a row of an answer by column.
@@ -159,24 +155,30 @@ func (r row) entry(source string) contract.Entry {
 	if epoch, err := contract.ParseEpoch(r.text("epoch")); err == nil && r.number("sequence") > 0 {
 		e.Batch = &contract.BatchID{Epoch: epoch, Sequence: uint64(r.number("sequence"))} //nolint:gosec // positive
 	}
-	for part := range strings.SplitSeq(r.text("replaces"), ",") {
-		if replaced, err := contract.ParseRange(part); err == nil {
-			e.Replaces = append(e.Replaces, replaced)
-		}
-	}
+	e.Replaces = parse(r.text("replaces"), contract.ParseRange)
 	if to := r.micros("estimated_to"); to != 0 {
 		e.Estimated = &contract.Span{From: r.micros("estimated_from"), To: to}
 	}
 	return e
 }
 
-func (r row) head(gateway string, at device.Micros) Head {
-	h := Head{Gateway: gateway, At: at, Sequence: uint64(r.number("sequence")), Previous: r.batch("previous"), Oldest: r.batch("oldest")} //nolint:gosec // positive
-	h.Epoch, _ = contract.ParseEpoch(r.text("epoch"))                                                                                     //nolint:errcheck // written by us
-	for part := range strings.SplitSeq(r.text("aside"), ",") {
-		if id, err := contract.ParseBatchID(part); err == nil {
-			h.SetAside = append(h.SetAside, id)
+func (r row) head(gateway, instance string, at device.Micros) Head {
+	h := Head{
+		Gateway: gateway, At: at, Sequence: uint64(r.number("sequence")), Previous: r.batch("previous"), Oldest: r.batch("oldest"), //nolint:gosec // positive
+		Instance: instance, Uptime: r.micros("uptime"), Behind: r.micros("behind"),
+		SetAside: parse(r.text("aside"), contract.ParseBatchID), Tombstoned: parse(r.text("tombstoned"), contract.ParseRange),
+		Earlier: parse(r.text("earlier"), parseRun),
+	}
+	h.Epoch, _ = contract.ParseEpoch(r.text("epoch")) //nolint:errcheck // written by us
+	return h
+}
+
+// parse undoes list.
+func parse[T any](text string, one func(string) (T, error)) (out []T) {
+	for part := range strings.SplitSeq(text, ",") {
+		if item, err := one(part); err == nil {
+			out = append(out, item)
 		}
 	}
-	return h
+	return out
 }

@@ -2,26 +2,32 @@ package ledger
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
 )
 
-// digestsKept bounds the digests that are remembered to notice two contents
-// under one id.
+// digestsKept bounds the contents that are remembered to notice two under one
+// id.
 const digestsKept = 200_000
 
 // State is what entries and heads say of one source. Not safe for concurrent
-// use. Adding the same twice changes nothing.
+// use. They may come in any order, and any number of times: the proof is the
+// same, but for the count of unnumbered entries.
 type State struct {
-	runs    map[contract.Epoch]*run
-	head    *Head // the newest
-	digests map[contract.BatchID]contract.Digest
-	order   []contract.BatchID // of digests, oldest first
-	twins   map[contract.BatchID]bool
-	unnamed int // entries of ids that are no gateway's: no completeness is claimed
-	refused int
+	runs     map[contract.Epoch]*run
+	contents map[contract.BatchID]content
+	order    []contract.BatchID // of contents, oldest first
+	twins    map[contract.BatchID]bool
+	unnamed  int // entries of ids that are no gateway's: no completeness is claimed
+}
+
+// content is what an id was seen to stand for.
+type content struct {
+	digest            contract.Digest
+	readings, refused int
 }
 
 // run is one epoch.
@@ -29,33 +35,40 @@ type run struct {
 	id       contract.Epoch
 	previous *contract.BatchID
 	named    bool // previous is known, "none" included
-	stored   spans
-	replaced spans
-	dropped  int    // readings told by tombstones that replace batches of this epoch
-	heard    uint64 // highest number that an entry or head spoke of
-	closed   map[uint64]bool
-	closers  int
-	readings int
-	inQuar   int
-	expired  int
-	from, to device.Micros
-	// signs of life, in the time of the ledger
-	first, last         device.Micros
-	headFirst, headGrew device.Micros
-	headMax             uint64
+
+	stored      spans // every number that has an entry
+	plain       spans // those whose readings became points
+	quarantined spans
+	expired     spans
+	replaced    spans // told by tombstones
+	heard       uint64
+	closed      map[uint64]bool // where later runs say that this one ended
+
+	readings, refused int
+	from, to          device.Micros
+	first, last       device.Micros // signs of life, in the time of the ledger
+	head              *Head         // the newest
+	growth            map[string]growth
+}
+
+// growth is how one instance of a hook heard a run grow.
+type growth struct {
+	first device.Micros // first head heard
+	most  uint64
+	grew  device.Micros // when most was heard first
 }
 
 // NewState allocates an empty state.
 func NewState() *State {
 	return &State{
-		runs: make(map[contract.Epoch]*run), digests: make(map[contract.BatchID]contract.Digest), twins: make(map[contract.BatchID]bool),
+		runs: make(map[contract.Epoch]*run), contents: make(map[contract.BatchID]content), twins: make(map[contract.BatchID]bool),
 	}
 }
 
 func (s *State) run(id contract.Epoch) *run {
 	r := s.runs[id]
 	if r == nil {
-		r = &run{id: id, closed: make(map[uint64]bool)}
+		r = &run{id: id, closed: make(map[uint64]bool), growth: make(map[string]growth)}
 		s.runs[id] = r
 	}
 	return r
@@ -67,36 +80,65 @@ func (s *State) Add(e contract.Entry, at device.Micros) {
 		s.unnamed++
 		return
 	}
-	s.checkTwin(*e.Batch, e.Digest)
+	n := e.Batch.Sequence
 	r := s.run(e.Batch.Epoch)
 	r.live(at)
-	r.heard = max(r.heard, e.Batch.Sequence)
+	r.heard = max(r.heard, n)
 	s.follow(r, e.Previous)
-	if r.stored.add(e.Batch.Sequence, e.Batch.Sequence, e.To) > 0 {
-		r.account(e)
-		if len(e.Replaces) == 0 {
-			r.readings += e.Readings
-		}
-		s.refused += e.Refused
+	s.count(r, e, r.stored.add(n, n, e.To) > 0)
+	switch {
+	case e.Quarantined:
+		r.quarantined.add(n, n, e.To)
+	case e.Expired:
+		r.expired.add(n, n, e.To)
+	default:
+		r.plain.add(n, n, e.To)
 	}
+	r.span(e.From, e.To)
 	for _, replaced := range e.Replaces {
 		other := s.run(replaced.Epoch)
 		other.replaced.add(replaced.From, replaced.To, e.To)
 		other.heard = max(other.heard, replaced.To)
+		other.span(e.From, e.To)
 	}
 }
 
-func (r *run) account(e contract.Entry) {
-	if e.Quarantined {
-		r.inQuar++
+// count adds up readings, each batch once; of two contents under one id the
+// larger one.
+func (s *State) count(r *run, e contract.Entry, fresh bool) {
+	c := content{digest: e.Digest, readings: e.Readings, refused: e.Refused}
+	if len(e.Replaces) > 0 {
+		c.readings = 0 // they are not stored
 	}
-	if e.Expired {
-		r.expired++
+	known, ok := s.contents[*e.Batch]
+	switch {
+	case ok:
+		s.twins[*e.Batch] = s.twins[*e.Batch] || known.digest != e.Digest
+		r.readings += max(0, c.readings-known.readings)
+		r.refused += max(0, c.refused-known.refused)
+		c.readings, c.refused = max(c.readings, known.readings), max(c.refused, known.refused)
+		s.contents[*e.Batch] = c
+		return
+	case fresh:
+		r.readings += c.readings
+		r.refused += c.refused
 	}
-	if e.From != 0 && (r.from == 0 || e.From < r.from) {
-		r.from = e.From
+	if len(s.order) >= digestsKept {
+		for _, old := range s.order[:digestsKept/2] {
+			delete(s.contents, old)
+		}
+		s.order = slices.Clone(s.order[digestsKept/2:])
 	}
-	r.to = max(r.to, e.To)
+	s.contents[*e.Batch] = c
+	s.order = append(s.order, *e.Batch)
+}
+
+// span widens the time of measurement that a run is known to cover.
+func (r *run) span(from, to device.Micros) {
+	if from != 0 && (r.from == 0 || from < r.from) {
+		r.from = from
+	}
+	r.to = max(r.to, to)
 }
 
 func (r *run) live(at device.Micros) {
@@ -106,7 +148,7 @@ func (r *run) live(at device.Micros) {
 	r.last = max(r.last, at)
 }
 
-// follow notes the epoch before a run: it is closed at the number named.
+// follow notes the run before r: it is closed at the number named.
 func (s *State) follow(r *run, previous *contract.BatchID) {
 	r.named = true
 	if previous == nil || previous.Epoch == r.id {
@@ -115,26 +157,7 @@ func (s *State) follow(r *run, previous *contract.BatchID) {
 	if r.previous == nil {
 		r.previous = previous
 	}
-	before := s.run(previous.Epoch)
-	before.closed[previous.Sequence] = true
-}
-
-func (s *State) checkTwin(id contract.BatchID, digest contract.Digest) {
-	known, ok := s.digests[id]
-	if ok {
-		if known != digest {
-			s.twins[id] = true
-		}
-		return
-	}
-	if len(s.order) >= digestsKept {
-		for _, old := range s.order[:digestsKept/2] {
-			delete(s.digests, old)
-		}
-		s.order = slices.Clone(s.order[digestsKept/2:])
-	}
-	s.digests[id] = digest
-	s.order = append(s.order, id)
+	s.run(previous.Epoch).closed[previous.Sequence] = true
 }
 
 // AddHead takes what a gateway said of itself.
@@ -142,19 +165,54 @@ func (s *State) AddHead(h Head) {
 	r := s.run(h.Epoch)
 	r.live(h.At)
 	r.heard = max(r.heard, h.Sequence)
-	if r.headFirst == 0 || h.At < r.headFirst {
-		r.headFirst = h.At
+	g, known := r.growth[h.Instance]
+	switch {
+	case !known:
+		g = growth{first: h.At, most: h.Sequence, grew: h.At}
+	case h.Sequence > g.most:
+		g.most, g.grew = h.Sequence, h.At
+	case h.Sequence == g.most:
+		g.grew = min(g.grew, h.At)
 	}
-	if h.Sequence > r.headMax {
-		r.headMax, r.headGrew = h.Sequence, max(r.headGrew, h.At)
-	}
+	g.first = min(g.first, h.At)
+	r.growth[h.Instance] = g
 	s.follow(r, h.Previous)
-	if s.head == nil || h.At >= s.head.At {
-		s.head = &h
+	s.lineage(h.Earlier)
+	if r.head == nil || h.newer(r.head) {
+		r.head = &h
 	}
 }
 
-// closedAt is the number at which a later epoch says that this one ended.
+// newer compares two heads of one epoch by the clock of the gateway, which
+// unlike those of the hooks is one.
+func (h *Head) newer(o *Head) bool {
+	return cmp.Or(cmp.Compare(h.Uptime, o.Uptime), cmp.Compare(h.Sequence, o.Sequence), cmp.Compare(h.At, o.At)) > 0
+}
+
+// lineage notes how a gateway's earlier runs ended, and which followed which:
+// batches name only runs that committed something, and may never arrive.
+func (s *State) lineage(earlier []contract.Run) {
+	var after *run // the run that followed the one at hand
+	for _, e := range earlier {
+		r := s.run(e.Epoch)
+		r.closed[e.Last] = true
+		if e.Last == 0 {
+			continue
+		}
+		if after != nil {
+			s.follow(after, &contract.BatchID{Epoch: e.Epoch, Sequence: e.Last})
+		}
+		after = r
+	}
+	if after != nil && len(earlier) < earlierListed {
+		after.named = true // the list is whole: this one was the first
+	}
+}
+
+// earlierListed is how many earlier runs a status lists at most.
+const earlierListed = 16
+
+// closedAt is the number at which a later run says that this one ended.
 func (r *run) closedAt() (last uint64, ok bool) {
 	for n := range r.closed {
 		last, ok = max(last, n), true
@@ -162,63 +220,27 @@ func (r *run) closedAt() (last uint64, ok bool) {
 	return last, ok
 }
 
-// chain lists the epochs from the newest head's back to the first, as each
-// names the one before.
-func (s *State) chain() (ids []contract.Epoch) {
-	if s.head == nil {
-		return nil
-	}
-	id := s.head.Epoch
-	for range len(s.runs) {
-		ids = append(ids, id)
-		r := s.runs[id]
-		if r == nil || r.previous == nil {
-			break
-		}
-		id = r.previous.Epoch
-	}
-	return ids
+// last is the highest number that a run is known to have given.
+func (r *run) highest() uint64 {
+	closed, _ := r.closedAt()
+	return max(r.heard, closed)
 }
 
-// waiting are the numbers of a run that its gateway may still have: those from
-// its oldest waiting batch on, and those set aside.
-func (s *State) waiting(r *run, chain []contract.Epoch, now device.Micros) (out spans) {
-	const all = ^uint64(0) - 1
-	if s.head == nil { // a source that only just began to speak
-		if now-r.last < silence {
-			out.add(1, all, 0)
-		}
-		return out
+// accounted are the numbers that are stored or dropped.
+func (r *run) accounted() spans { return r.stored.and(r.replaced) }
+
+// prefix is what is accounted for from the first number on without a gap.
+func (r *run) prefix() (p span, ok bool) {
+	accounted := r.accounted()
+	if len(accounted) == 0 || accounted[0].from != 1 {
+		return span{}, false
 	}
-	mine := slices.Index(chain, r.id)
-	if mine >= 0 && s.head.Oldest != nil {
-		oldest := slices.Index(chain, s.head.Oldest.Epoch)
-		switch {
-		case oldest == mine:
-			out.add(s.head.Oldest.Sequence, all, 0)
-		case oldest > mine: // its oldest is of an earlier epoch
-			out.add(1, all, 0)
-		}
-	}
-	if mine == 0 { // what was committed since the head spoke
-		out.add(s.head.Sequence+1, all, 0)
-	}
-	for _, id := range s.head.SetAside {
-		if id.Epoch == r.id {
-			out.add(id.Sequence, id.Sequence, 0)
-		}
-	}
-	return out
+	return accounted[0], true
 }
 
 // sorted gives the runs as they began.
 func (s *State) sorted() []*run {
-	runs := make([]*run, 0, len(s.runs))
-	for _, r := range s.runs {
-		runs = append(runs, r)
-	}
-	slices.SortFunc(runs, func(a, b *run) int {
+	return slices.SortedFunc(maps.Values(s.runs), func(a, b *run) int {
 		return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.id, b.id))
 	})
-	return runs
 }

@@ -1,0 +1,181 @@
+package ledger
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
+)
+
+// box is one gateway as it stands now: its present run and those before it, as
+// each names the one before, and what it said last.
+type box struct {
+	chain []*run // from the present run back
+	place map[contract.Epoch]int
+	whole bool // the chain is known down to the first run
+	head  *Head
+	at    int // of head's run in the chain
+}
+
+// box follows the runs back from a tip.
+func (s *State) box(tip *run) box {
+	b := box{place: make(map[contract.Epoch]int)}
+	for r := tip; r != nil; {
+		if _, again := b.place[r.id]; again {
+			return b // no gateway says such a thing: never whole
+		}
+		b.place[r.id] = len(b.chain)
+		b.chain = append(b.chain, r)
+		if b.head == nil && r.head != nil {
+			b.head, b.at = r.head, len(b.chain)-1
+		}
+		if r.previous == nil {
+			b.whole = r.named
+			break
+		}
+		r = s.runs[r.previous.Epoch]
+	}
+	return b
+}
+
+// tip is the run that the gateway is in: heard of, closed by nobody, and the
+// last of such to give a sign of life.
+func (s *State) tip() *run {
+	var tip *run
+	for _, r := range s.sorted() {
+		if r.last != 0 && len(r.closed) == 0 && (tip == nil || r.last >= tip.last) {
+			tip = r
+		}
+	}
+	return tip
+}
+
+// boxes are the gateway, first, and whatever else speaks in its name just now.
+func (s *State) boxes(now device.Micros) (list []box) {
+	tip := s.tip()
+	if tip != nil {
+		list = append(list, s.box(tip))
+	}
+	for _, r := range s.sorted() {
+		closed, ended := r.closedAt()
+		if r != tip && r.head != nil && now-r.head.At <= silence && (!ended || r.heard > closed) {
+			list = append(list, s.box(r))
+		}
+	}
+	return list
+}
+
+const every = ^uint64(0) - 1 // further than any number
+
+// waiting are the numbers of a run that the box may still have: those from its
+// oldest waiting batch on, those it set aside, those whose tombstones wait, and
+// everything that came after it spoke.
+func (b box) waiting(r *run) (out spans) {
+	all := spans{{from: 1, to: every}}
+	place, mine := b.place[r.id]
+	if !mine && b.whole {
+		return nil
+	}
+	if !mine || b.head == nil || place < b.at {
+		return all
+	}
+	if place == b.at {
+		out.add(b.head.Sequence+1, every, 0)
+	}
+	if oldest := b.head.Oldest; oldest != nil {
+		from, known := b.place[oldest.Epoch]
+		switch {
+		case !known || place < from:
+			return all
+		case place == from:
+			out.add(oldest.Sequence, every, 0)
+		}
+	}
+	for _, id := range b.head.SetAside {
+		if id.Epoch == r.id {
+			out.add(id.Sequence, id.Sequence, 0)
+		}
+	}
+	for _, told := range b.head.Tombstoned {
+		if told.Epoch == r.id {
+			out.add(told.From, told.To, 0)
+		}
+	}
+	return out
+}
+
+// completeUntil is the newest time of measurement up to which every batch is
+// accounted for, run by run from the first.
+func (b box) completeUntil() (until device.Micros, ok bool) {
+	if !b.whole {
+		return 0, false
+	}
+	for _, r := range slices.Backward(b.chain) {
+		if r.highest() == 0 {
+			continue
+		}
+		p, some := r.prefix()
+		if some {
+			until, ok = max(until, p.until), true
+		}
+		if !some || p.to < r.highest() {
+			break
+		}
+	}
+	return b.cap(until), ok
+}
+
+// cap lowers a time to what the box says of readings that wait out of order.
+func (b box) cap(until device.Micros) device.Micros {
+	if b.head != nil && b.head.Behind != 0 {
+		return min(until, b.head.Behind-1)
+	}
+	return until
+}
+
+// clones says which epochs can't come from one box, and which ids have two
+// contents.
+//
+// A run that a later one closed has ended: what is heard of it late, up to that
+// number, proves nothing. Of the others, two that both grew after both were
+// heard, as one hook heard it, are two boxes. The margin is for messages that
+// were long under way.
+func (s *State) clones() (out []string) {
+	intervals := make(map[string][]interval)
+	for _, r := range s.sorted() {
+		if closed, ended := r.closedAt(); ended && r.heard <= closed {
+			continue
+		}
+		for instance, g := range r.growth {
+			intervals[instance] = append(intervals[instance], interval{r.id, g.first, g.grew})
+		}
+	}
+	for _, list := range intervals {
+		slices.SortFunc(list, func(a, b interval) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.id, b.id)) })
+		var longest interval // the one that grew last of those before
+		for _, x := range list {
+			if longest.id != 0 && min(longest.to, x.to) > x.from+silence {
+				a, b := min(longest.id, x.id), max(longest.id, x.id)
+				out = append(out, fmt.Sprintf("epochs %v and %v both grow", a, b))
+			}
+			if x.to > longest.to {
+				longest = x
+			}
+		}
+	}
+	for id, twin := range s.twins {
+		if twin {
+			out = append(out, fmt.Sprintf("batch %v has two contents", id))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// interval is the time in which one hook heard a run grow.
+type interval struct {
+	id       contract.Epoch
+	from, to device.Micros
+}
