@@ -65,10 +65,19 @@ func (s *Server) ask(q question) (bus.Envelope, error) {
 	return s.askReserved(q)
 }
 
+// askerOf keeps commands and queries apart.
+func (s *Server) askerOf(topic string) *bus.Asker {
+	if strings.HasPrefix(topic, "command/") {
+		return s.commander
+	}
+	return s.querier
+}
+
 func (s *Server) askReserved(q question) (bus.Envelope, error) {
 	patience, cancelPatience := context.WithTimeout(s.life, brokerPatience)
 	defer cancelPatience()
-	if s.asker.Link().AwaitUp(patience) != nil {
+	asker := s.askerOf(q.topic)
+	if asker.Link().AwaitUp(patience) != nil {
 		return bus.Envelope{}, errAway
 	}
 	ctx, cancel := context.WithCancelCause(s.life)
@@ -77,7 +86,7 @@ func (s *Server) askReserved(q question) (bus.Envelope, error) {
 	timer := time.AfterFunc(q.wait, func() { cancel(silent) })
 	defer timer.Stop()
 	collected := joiner{}
-	answer, err := s.asker.Once(ctx, q.topic, q.data, func(part json.RawMessage) error {
+	answer, err := asker.Once(ctx, q.topic, q.data, func(part json.RawMessage) error {
 		timer.Stop() // what follows is our client's time, not the component's
 		defer timer.Reset(q.wait)
 		if q.part != nil {

@@ -12,4 +12,12 @@
 // Whatever a client sends, it costs a bounded amount: connections, headers,
 // bodies, parameters and questions under way have limits, and a client that is
 // slow to send or to take is cut off. The package owns the HTTP library.
+//
+// # How an answer becomes a status
+//
+// A component that does not answer in time is 504 and named. An error that
+// begins with the name of a parameter and a colon is the asker's mistake, 400;
+// several are joined by "; ". One that ends in "try again" is 503, any other
+// 502. A switch of one place has the status of its outcome, a switch of many is
+// 200 with an outcome for each.
 package api

@@ -57,7 +57,10 @@ func (s *Server) health(c *fiber.Ctx) error {
 // does without.
 func (s *Server) readiness(c *fiber.Ctx) error {
 	_, heard := s.house.Site()
-	up := s.asker.Link().IsUp() && s.hearer.IsUp()
+	up := true
+	for _, link := range s.links() {
+		up = up && link.IsUp()
+	}
 	status := "ok"
 	if !up {
 		status = "no connection to the broker"

@@ -110,9 +110,9 @@ func TestTwoHundredHostileClients(t *testing.T) {
 	s := start(t, func(c *api.Config) {
 		c.HTTP.ReadTimeout, c.HTTP.WriteTimeout, c.HTTP.AnswerTimeout = time.Second, time.Second, 5*time.Second
 	})
-	block := json.RawMessage(`["` + strings.Repeat("x", 1<<19) + `"]`)
+	block := json.RawMessage(`["` + strings.Repeat("x", 1<<16) + `"]`)
 	s.component(hook.Queries, "large", func(ctx context.Context, _ hook.Request, w *hook.Answer) error {
-		for range 64 {
+		for range 500 {
 			if err := w.Part(ctx, block); err != nil {
 				return err
 			}

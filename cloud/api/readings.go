@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	querier         = "influx_query" // the component that knows the readings
+	reader          = "influx_query" // the component that knows the readings
 	defaultDatabase = "sp"
 )
 
@@ -53,7 +53,7 @@ func (s *Server) readings(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	topic, err := bus.Query(querier, database+"/"+measurement)
+	topic, err := bus.Query(reader, database+"/"+measurement)
 	if err != nil {
 		q.mistake("measurement", err.Error())
 	}
@@ -62,7 +62,7 @@ func (s *Server) readings(c *fiber.Ctx) error {
 	}
 	form, contentType := form(accept, zoneOf(q.text("tz")))
 	return s.stream(c, question{topic: topic, data: data, wait: s.config.HTTP.AnswerTimeout}, contentType, form, func(answer bus.Envelope) error {
-		if err := componentProblem(querier, answer); err != nil {
+		if err := componentProblem(reader, answer); err != nil {
 			return err
 		}
 		return render(c, contentType, form, answer.Data)

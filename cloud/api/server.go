@@ -39,11 +39,13 @@ type Server struct {
 	options Options
 	log     *slog.Logger
 	house   *directory.Directory
-	asker   *bus.Asker
 	hearer  *bus.Link // hears the retained topics
-	app     *fiber.App
-	count   counters
-	asking  atomic.Int64 // questions under way
+	// Each kind of request has a link of its own: the answer to a switch does
+	// not stand in line behind megabytes of readings.
+	commander, querier *bus.Asker
+	app                *fiber.App
+	count              counters
+	asking             atomic.Int64 // questions under way
 
 	listener *listener
 	ready    chan struct{}
@@ -62,16 +64,25 @@ func New(config Config, options Options, log *slog.Logger) *Server {
 	s := &Server{config: config, options: options, log: log, house: directory.New(), ready: make(chan struct{})}
 	s.count = newCounters(options.Metrics, s)
 	s.life, s.end = context.WithCancel(context.Background())
-	asking := options.Bus
-	asking.ClientID = hook.ClientID("api")
-	s.asker = bus.NewAsker("api/"+options.Instance, asking, s.count.strays.Inc, log)
-	// A link of its own: thousands of states a second do not delay an answer.
+	s.commander = s.newAsker("commands")
+	s.querier = s.newAsker("queries")
 	hearing := options.Bus
 	hearing.ClientID = hook.ClientID("api-directory")
 	hearing.Up = s.subscribe
 	s.hearer = bus.NewLink(hearing, log)
 	s.app = s.routes()
 	return s
+}
+
+func (s *Server) newAsker(kind string) *bus.Asker {
+	asking := s.options.Bus
+	asking.ClientID = hook.ClientID("api-" + kind)
+	return bus.NewAsker("api/"+s.options.Instance+"/"+kind, asking, s.count.strays.Inc, s.log)
+}
+
+// links are all that the server needs up.
+func (s *Server) links() []*bus.Link {
+	return []*bus.Link{s.hearer, s.commander.Link(), s.querier.Link()}
 }
 
 func (s *Server) subscribe(ctx context.Context, session *bus.Session) error {
@@ -130,12 +141,13 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	// The links outlive ctx: requests under way still need them.
 	linked, unlink := context.WithCancel(context.WithoutCancel(ctx))
-	var links, serving sync.WaitGroup
-	defer links.Wait()
+	var linking, serving sync.WaitGroup
+	defer linking.Wait()
 	defer unlink()
-	failures := make(chan error, 3)
-	links.Go(func() { failures <- s.asker.Run(linked) })
-	links.Go(func() { failures <- s.hearer.Run(linked) })
+	failures := make(chan error, len(s.links())+1)
+	for _, link := range s.links() {
+		linking.Go(func() { failures <- link.Run(linked) })
+	}
 	serving.Go(func() { failures <- s.app.Listener(s.listener) })
 	s.log.InfoContext(ctx, "api listens", slog.String("address", s.Addr()))
 
@@ -153,9 +165,12 @@ func (s *Server) untilDone(ctx context.Context, failures <-chan error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	waiting.Go(func() {
-		if s.asker.Link().AwaitUp(ctx) == nil && s.hearer.AwaitUp(ctx) == nil {
-			close(s.ready)
+		for _, link := range s.links() {
+			if link.AwaitUp(ctx) != nil {
+				return
+			}
 		}
+		close(s.ready)
 	})
 	select {
 	case <-ctx.Done():

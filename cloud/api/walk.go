@@ -66,8 +66,8 @@ func walkFast(text []byte, head func(contract.Series) error, point func(rawPoint
 			return false, nil
 		}
 		i += len(pointsKey)
-		var one contract.Series
-		if json.Unmarshal(append(bytes.Clone(text[:i]), "]}"...), &one) != nil {
+		one, isHead := headOf(text[:i])
+		if !isHead {
 			return false, nil
 		}
 		if err := head(one); err != nil {
@@ -79,6 +79,12 @@ func walkFast(text []byte, head func(contract.Series) error, point func(rawPoint
 		text, ok = bytes.CutPrefix(text, []byte(","))
 	}
 	return false, nil
+}
+
+// headOf reads a series of which only the points are missing.
+func headOf(text []byte) (one contract.Series, ok bool) {
+	err := json.Unmarshal(append(bytes.Clone(text), "]}"...), &one)
+	return one, err == nil
 }
 
 // walkPoints reads points up to and with the end of their series.

@@ -182,6 +182,18 @@ func TestEitherSpellingFindsPlaceAndState(t *testing.T) {
 	}
 }
 
+func TestTheStateIsTheNewestOfAllGateways(t *testing.T) {
+	d := directory.New()
+	for i := range 5 {
+		hear(t, d, fmt.Sprintf("state/edge-f%d/sp_g1", i), json.RawMessage(fmt.Sprintf(`[{"n":"sp_g1/power","t":%d,"v":1}]`, 1790000000-(i-2)*(i-2))), true)
+	}
+	for range 100 { // the order of gateways is nobody's
+		if s, ok := d.State(mustID(t, "sp_g1")); !ok || s.Gateway != "edge-f2" {
+			t.Fatalf("%+v", s)
+		}
+	}
+}
+
 func TestMalformedMessagesChangeNothing(t *testing.T) {
 	d := directory.New()
 	site(t, d)
