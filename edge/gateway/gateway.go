@@ -50,11 +50,21 @@ type Gateway struct {
 	started    time.Time
 }
 
+// Options are what a program passes beside the operator's Config.
+type Options struct {
+	Version string
+	// Ticks are the clocks; the zero value stands for those of the machine.
+	Ticks Ticks
+}
+
 // Run is the life of a gateway: it ends with ctx, having committed what was
 // read, or with an error that a person must see to.
-func Run(ctx context.Context, config Config, version string, log *slog.Logger) error {
-	g := &Gateway{config: config, version: version, log: log, metrics: metrics.New(), epoch: drawEpoch()}
-	g.clock = NewClock(config.Clock, SystemTicks(), log)
+func Run(ctx context.Context, config Config, options Options, log *slog.Logger) error {
+	if options.Ticks.Wall == nil {
+		options.Ticks = SystemTicks()
+	}
+	g := &Gateway{config: config, version: options.Version, log: log, metrics: metrics.New(), epoch: drawEpoch()}
+	g.clock = NewClock(config.Clock, options.Ticks, log)
 	g.started = time.Now()
 	if err := g.openOutbox(); err != nil {
 		return err
@@ -69,7 +79,7 @@ func Run(ctx context.Context, config Config, version string, log *slog.Logger) e
 	g.floor = newFloor(g, kept)
 	g.cloud = newCloud(config.Broker.URL, g.clock)
 	g.link = bus.NewLink(g.busOptions(), log)
-	log.InfoContext(ctx, "gateway starts", slog.String("gateway", config.Gateway), slog.String("version", version),
+	log.InfoContext(ctx, "gateway starts", slog.String("gateway", config.Gateway), slog.String("version", options.Version),
 		slog.String("epoch", g.epoch.String()), slog.Int("readings", g.outbox.Stats().Readings), slog.String("status", config.Status.Listen))
 	g.gauges()
 	return g.runAll(ctx)

@@ -77,7 +77,7 @@ func (s *site) start() (stop func()) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(s.ctx)
 	done := make(chan error, 1)
-	go func() { done <- gateway.Run(ctx, s.config, "test", quiet) }()
+	go func() { done <- gateway.Run(ctx, s.config, gateway.Options{Version: "test"}, quiet) }()
 	stopped := false
 	stop = func() {
 		if stopped {

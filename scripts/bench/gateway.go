@@ -101,7 +101,7 @@ func profiled(ctx context.Context, conf, dir string, stderr io.Writer) error {
 	if err := pprof.StartCPUProfile(file); err != nil {
 		return fmt.Errorf("start the profile: %w", err)
 	}
-	err = gateway.Run(ctx, cfg, "bench", slog.New(slog.NewJSONHandler(stderr, nil)))
+	err = gateway.Run(ctx, cfg, gateway.Options{Version: "bench"}, slog.New(slog.NewJSONHandler(stderr, nil)))
 	pprof.StopCPUProfile()
 	return errors.Join(err, file.Close())
 }

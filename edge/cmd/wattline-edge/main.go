@@ -65,5 +65,5 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if *debug {
 		level = slog.LevelDebug
 	}
-	return gateway.Run(ctx, cfg, version, slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})))
+	return gateway.Run(ctx, cfg, gateway.Options{Version: version}, slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})))
 }
