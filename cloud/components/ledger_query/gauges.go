@@ -95,7 +95,7 @@ func (c *Component) lookAtQuarantine(ctx context.Context, sources map[string]boo
 	q := fmt.Sprintf(`SELECT "digest", "topic" FROM %q ORDER BY time DESC LIMIT %d`, replayed, maxReplays)
 	err := c.query(ctx, q, func(r row) error {
 		k := key{sourceOf(r.text("topic")), r.text("digest")}
-		answered[k] = max(answered[k], r.micros("time"))
+		answered[k] = max(answered[k], r.time())
 		return nil
 	})
 	if err != nil {
@@ -105,7 +105,7 @@ func (c *Component) lookAtQuarantine(ctx context.Context, sources map[string]boo
 	q = fmt.Sprintf(`SELECT "digest", "topic" FROM %q WHERE "piece" = '0'`, quarantined)
 	err = c.query(ctx, q, func(r row) error {
 		source := sourceOf(r.text("topic"))
-		if answered[key{source, r.text("digest")}] >= r.micros("time") {
+		if answered[key{source, r.text("digest")}] >= r.time() {
 			return nil
 		}
 		if _, known := open[source]; !known && len(open) >= maxSources {

@@ -119,7 +119,7 @@ func (c *Component) find(ctx context.Context, where string, limit int) (found []
 		quarantined, where, limit)
 	err = c.query(ctx, q, func(r row) error {
 		one := refusal{
-			Refusal:  Refusal{Batch: r.text("batch"), Topic: r.text("topic"), Reason: r.text("reason"), Time: r.micros("time"), Digest: r.text("digest"), Bytes: int(r.number("bytes"))},
+			Refusal:  Refusal{Batch: r.text("batch"), Topic: r.text("topic"), Reason: r.text("reason"), Time: r.time(), Digest: r.text("digest"), Bytes: int(r.number("bytes"))},
 			instance: r.text("instance"), tag: r.text("source"), pieces: int(r.number("pieces")),
 		}
 		one.Source = one.tag
@@ -197,7 +197,7 @@ func (c *Component) markReplayed(ctx context.Context, items []Refusal) error {
 		topic, err := bus.ParseData(r.text("topic"))
 		k := key{topic.Source, r.text("digest")}
 		if last, listed := newest[k]; err == nil && listed {
-			newest[k] = max(last, r.micros("time"))
+			newest[k] = max(last, r.time())
 		}
 		return nil
 	})

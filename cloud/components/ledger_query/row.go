@@ -24,15 +24,15 @@ func newRow(tags map[string]string, columns []string, values []any) row {
 
 // text gives a column that holds text; "" when it holds nothing.
 func (r row) text(column string) string {
-	s, _ := r[column].(string) //nolint:errcheck // null is ""
+	s, _ := r[column].(string) // null is ""
 	return s
 }
 
 // number gives a column that holds a whole number; 0 when it holds nothing.
 func (r row) number(column string) int64 {
-	n, _ := r[column].(json.Number) //nolint:errcheck // null is 0
-	v, _ := n.Int64()               //nolint:errcheck // 0
+	n, _ := r[column].(json.Number) // null is 0
+	v, _ := n.Int64()               // 0
 	return v
 }
 
-func (r row) micros(column string) device.Micros { return device.Micros(r.number(column)) }
+func (r row) time() device.Micros { return device.Micros(r.number("time")) }

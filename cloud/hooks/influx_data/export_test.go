@@ -36,8 +36,8 @@ func Both(m bus.Message, now device.Micros) (quick, same bool, why string) {
 	case (short.envelope.Batch == nil) != (long.envelope.Batch == nil):
 		why = "one envelope has a batch"
 	case short.envelope.Batch != nil:
-		a, _ := bus.Envelope{Batch: short.envelope.Batch}.Encode() //nolint:errcheck // no raw JSON in it
-		b, _ := bus.Envelope{Batch: long.envelope.Batch}.Encode()  //nolint:errcheck // no raw JSON in it
+		a, _ := bus.Envelope{Batch: short.envelope.Batch}.Encode()
+		b, _ := bus.Envelope{Batch: long.envelope.Batch}.Encode()
 		if !bytes.Equal(a, b) {
 			why = string(a) + " and " + string(b)
 		}

@@ -155,7 +155,5 @@ func reading(place string) string {
 	return `{"n":"sp_` + place + `/power","u":"W","t":1705319000,"v":1}`
 }
 
-// counted tells how many points of a place a database got.
-func (s *stand) counted(database, place string) int {
-	return strings.Count(s.lines[database], "id=sp_"+place+",")
-}
+// counted tells how many points of a place the database sp got.
+func (s *stand) counted(place string) int { return strings.Count(s.lines["sp"], "id=sp_"+place+",") }

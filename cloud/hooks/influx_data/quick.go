@@ -10,7 +10,6 @@ import (
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
-	"github.com/wattline/wattline/shared/senml"
 )
 
 // quick reads messages of the form that gateways send, envelope and records in
@@ -157,7 +156,7 @@ func (q *quick) pack() bool {
 	if q.take(']') {
 		return true
 	}
-	for n := 0; n < bus.MaxRecords; n++ {
+	for range bus.MaxRecords {
 		if !q.record() {
 			return false
 		}
@@ -281,72 +280,4 @@ func (q *quick) point(name, unit, value []byte, at device.Micros) bool {
 	q.from, q.to = min(q.from, at), max(q.to, at)
 	q.records++
 	return true
-}
-
-// head is the line of a name and a unit up to the value.
-func (q *quick) head(name, unit []byte) (string, bool) {
-	if len(q.base.name)+len(name)+len(unit) >= maxHeadKey {
-		return "", false
-	}
-	q.key = append(append(append(append(q.key[:0], q.base.name...), name...), 0), unit...)
-	if head, ok := q.young[string(q.key)]; ok {
-		return head, true
-	}
-	head, ok := q.old[string(q.key)]
-	if !ok {
-		if head, ok = learn(q.key[:len(q.key)-len(unit)-1], unit); !ok {
-			return "", false
-		}
-	}
-	if len(q.young) >= maxHeads {
-		q.old, q.young = q.young, make(map[string]string)
-	}
-	q.young[string(q.key)] = head
-	return head, true
-}
-
-// learn makes a line of a record with name and unit, and cuts it at the value.
-func learn(name, unit []byte) (head string, ok bool) {
-	const end = "0 1000000000000000\n"
-	pack := append(append([]byte(`[{"t":1000000000,"v":0,"n":"`), name...), `","u":"`...)
-	records, err := senml.Decode(append(append(pack, unit...), `"}]`...), 1)
-	if err != nil || len(records) != 1 {
-		return "", false
-	}
-	text, err := Points(nil, records)
-	if err != nil || !bytes.HasSuffix(text, []byte(end)) {
-		return "", false
-	}
-	return string(text[:len(text)-len(end)]), true
-}
-
-// plainNumber reports whether a number is written as a line writes it: no
-// exponent, no zeros at the end, and at most 15 digits, which a float64 keeps
-// and gives back (IEEE 754; DBL_DIG is 15).
-func plainNumber(text []byte) bool {
-	digits := text
-	if digits[0] == '-' {
-		digits = digits[1:]
-	}
-	if len(digits) > 16 {
-		return false
-	}
-	if string(text) == "-0" {
-		return false
-	}
-	point := -1
-	for i, c := range digits {
-		switch {
-		case c == '.':
-			point = i
-		case c < '0' || c > '9':
-			return false
-		}
-	}
-	if point < 0 {
-		return len(digits) <= 15
-	}
-	// Below 0.000001 a line has an exponent.
-	small := digits[0] == '0' && len(bytes.TrimLeft(digits[point+1:], "0")) <= len(digits)-point-1-6
-	return digits[len(digits)-1] != '0' && !small
 }

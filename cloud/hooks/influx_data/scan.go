@@ -152,3 +152,34 @@ func (q *quick) version() bool {
 	q.base.version = string(text)
 	return true
 }
+
+// plainNumber reports whether a number is written as a line writes it: no
+// exponent, no zeros at the end, and at most 15 digits, which a float64 keeps
+// and gives back (IEEE 754; DBL_DIG is 15).
+func plainNumber(text []byte) bool {
+	digits := text
+	if digits[0] == '-' {
+		digits = digits[1:]
+	}
+	if len(digits) > 16 {
+		return false
+	}
+	if string(text) == "-0" {
+		return false
+	}
+	point := -1
+	for i, c := range digits {
+		switch {
+		case c == '.':
+			point = i
+		case c < '0' || c > '9':
+			return false
+		}
+	}
+	if point < 0 {
+		return len(digits) <= 15
+	}
+	// Below 0.000001 a line has an exponent.
+	small := digits[0] == '0' && len(bytes.TrimLeft(digits[point+1:], "0")) <= len(digits)-point-1-6
+	return digits[len(digits)-1] != '0' && !small
+}
