@@ -26,7 +26,8 @@ type verdict struct {
 // is answered unreachable.
 //
 // Of two commands for one device that which was handed over later counts as the
-// newer. A command with the id of an earlier one is not carried out: it gets the
+// newer; while the older waits and asks for the same, both get the result of one
+// switch. A command with the id of an earlier one is not carried out: it gets the
 // answer of that one, up to the deadline. A device that is named twice is
 // switched as its last mention says.
 func (c *Controller) Command(ctx context.Context, cmd contract.GatewayCommand, answer func(contract.Results)) {

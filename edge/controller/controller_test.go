@@ -243,6 +243,82 @@ func TestANewerCommandOvertakesOneThatWaits(t *testing.T) {
 	})
 }
 
+func TestCommandsThatAskForTheSameShareTheResult(t *testing.T) {
+	for name, deadlines := range map[string][]float64{
+		"the newer has more time": {5, 6, 7}, "the newer has less time": {7, 6, 5}, "one more, one less": {6, 7, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, "sp_g1")
+				b.relay("sp_g1").delay = time.Second
+				answers := make([]*answer, 4)
+				for i := range answers {
+					answers[i] = &answer{}
+					cmd := b.command(fmt.Sprint("c", i), false, "sp_g1")
+					if i > 0 {
+						cmd.Deadline.Monotonic += deadlines[i-1] - 5
+					}
+					b.Command(b.ctx, cmd, answers[i].take)
+					synctest.Wait()
+				}
+				time.Sleep(4 * time.Second)
+				synctest.Wait()
+				for i, a := range answers {
+					if got := a.of(t, "sp_g1").Outcome; got != contract.Confirmed {
+						t.Errorf("command %d: %s", i, got)
+					}
+				}
+				if got := b.relay("sp_g1").asked(); len(got) != 2 {
+					t.Errorf("the plug was asked %v, want the first and once for the others", got)
+				}
+				if got := len(b.notesOf("sp_g1")); got != 4 {
+					t.Errorf("%d accounts, want one for each command", got)
+				}
+			})
+		})
+	}
+}
+
+func TestOneThatAsksForTheSameIsNotHeldUpByTheOthersTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "sp_g1", "sp_g2")
+		b.SetStagger(3 * time.Second)
+		slow := &answer{}
+		b.Command(b.ctx, b.command("c1", true, "sp_g1", "sp_g2"), slow.take) // sp_g2's turn comes after 3 s
+		synctest.Wait()
+		cmd := b.command("c2", true, "sp_g2")
+		cmd.Deadline.Monotonic -= 4 // the older has more time, so this one joins it
+		wantOutcome(t, b.send(cmd, time.Second), "sp_g2", contract.Confirmed)
+		wantOutcome(t, slow, "sp_g2", contract.Confirmed)
+		if got := b.relay("sp_g2").begins(); len(got) != 1 || got[0] != b.start {
+			t.Errorf("switched at %v, want at once and once", got)
+		}
+	})
+}
+
+func TestOneThatSharesAFateStillHasItsOwnDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "sp_g1")
+		b.relay("sp_g1").delay = 2 * time.Second
+		first, long, short, other := &answer{}, &answer{}, &answer{}, &answer{}
+		b.Command(b.ctx, b.command("c0", true, "sp_g1"), first.take)
+		synctest.Wait()
+		b.Command(b.ctx, b.command("c1", false, "sp_g1"), long.take)
+		cmd := b.command("c2", false, "sp_g1")
+		cmd.Deadline.Monotonic = b.command("x", false, "sp_g1").Deadline.Monotonic - 9
+		b.Command(b.ctx, cmd, short.take)
+		synctest.Wait()
+		time.Sleep(1500 * time.Millisecond)
+		synctest.Wait()
+		wantOutcome(t, short, "sp_g1", contract.Expired)
+		b.Command(b.ctx, b.command("c3", true, "sp_g1"), other.take)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		wantOutcome(t, long, "sp_g1", contract.Superseded)
+		wantOutcome(t, other, "sp_g1", contract.Confirmed)
+	})
+}
+
 func TestOffOvertakesAnOnThatWaitsForItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, "sp_g1", "sp_g2", "sp_g3")

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/wattline/wattline/shared/contract"
@@ -171,9 +172,19 @@ func (c *Controller) lapse(o *order) {
 	}
 	for _, s := range o.switches {
 		d := c.desks[s.Device]
-		if d != nil && d.waiting != nil && d.waiting.order == o {
+		if d == nil || d.waiting == nil {
+			continue
+		}
+		r := contract.Result{Device: s.Device, Outcome: v.Outcome, Detail: v.detail}
+		t := d.waiting
+		ofO := func(w *task) bool { return w.order == o }
+		switch {
+		case ofO(t):
 			c.leave(d, s.Device)
-			c.settle(o, contract.Result{Device: s.Device, Outcome: v.Outcome, Detail: v.detail})
+			c.settleAll(t, r)
+		case slices.ContainsFunc(t.with, ofO):
+			t.with = slices.DeleteFunc(t.with, ofO)
+			c.settle(o, r)
 		}
 	}
 }

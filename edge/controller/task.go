@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/wattline/wattline/shared/contract"
@@ -20,6 +21,9 @@ type task struct {
 	device device.ID
 	on     bool
 	ready  bool // its turn has come; it waits for the plug only
+	// with are tasks of other orders that ask for the same, none with a later
+	// deadline: what becomes of this one becomes of them.
+	with []*task
 }
 
 // desk is where the switches of one plug meet: one is carried out, one waits. It
@@ -29,7 +33,9 @@ type desk struct {
 	waiting *task
 }
 
-// enqueue makes t the one that waits, and overtakes who did; mu is held.
+// enqueue lets t wait for its plug. One that waits for the same state shares its
+// fate, as when a row and a column meet in a place; one that waits for the other
+// state is overtaken. mu is held.
 func (c *Controller) enqueue(t *task) {
 	d := c.desks[t.device]
 	if d == nil {
@@ -37,12 +43,35 @@ func (c *Controller) enqueue(t *task) {
 		c.desks[t.device] = d
 	}
 	old := d.waiting
-	d.waiting = t
-	if old != nil {
-		c.settle(old.order, contract.Result{
-			Device: t.device, Outcome: contract.Superseded, Detail: "by a later command",
-		})
+	switch {
+	case old == nil:
+		d.waiting = t
+	case old.on != t.on:
+		d.waiting = t
+		c.settleAll(old, contract.Result{Device: t.device, Outcome: contract.Superseded, Detail: "by a later command"})
+	case old.order.deadline.Monotonic >= t.order.deadline.Monotonic:
+		old.with = append(old.with, t)
+	default:
+		t.with, t.ready = append(old.with, old), old.ready
+		old.with = nil
+		d.waiting = t
 	}
+}
+
+// settleAll adds the result to the order of t and of those with it; mu is held.
+func (c *Controller) settleAll(t *task, r contract.Result) {
+	c.settle(t.order, r)
+	for _, w := range t.with {
+		c.settle(w.order, r)
+	}
+}
+
+// lead is the task that waits at the desk, if it is t or has t with it.
+func (d *desk) lead(t *task) *task {
+	if d == nil || d.waiting == nil || d.waiting != t && !slices.Contains(d.waiting.with, t) {
+		return nil
+	}
+	return d.waiting
 }
 
 // leave empties the place of the one that waits; mu is held.
@@ -57,8 +86,7 @@ func (c *Controller) leave(d *desk, id device.ID) {
 func (c *Controller) waits(t *task) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	d := c.desks[t.device]
-	return d != nil && d.waiting == t
+	return c.desks[t.device].lead(t) != nil
 }
 
 // run carries out t, whose turn has come, and then what became ready at the same
@@ -72,37 +100,39 @@ func (c *Controller) run(t *task) {
 	}
 	defer func() { <-c.slots }()
 	for t != nil {
-		s, begun := c.begin(t)
-		if !begun {
+		lead, s := c.begin(t)
+		if lead == nil {
 			return
 		}
 		var r contract.Result
 		if s != nil {
-			r = c.carryOut(t, s)
+			r = c.carryOut(lead, s)
 		}
-		t = c.end(t, s != nil, r)
+		t = c.end(lead, s != nil, r)
 	}
 }
 
-// begin takes the plug for t. Begun is false where t does not wait any more or
-// the plug is taken; s is nil where t was settled without a switch.
-func (c *Controller) begin(t *task) (s Switcher, begun bool) {
+// begin takes the plug for t, or for the task that t is with. There is no lead
+// where t does not wait any more or the plug is taken; s is nil where it was
+// settled without a switch.
+func (c *Controller) begin(t *task) (lead *task, s Switcher) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d := c.desks[t.device]
-	if d == nil || d.waiting != t || t.order.ctx.Err() != nil { // in the last case attend settles it
-		return nil, false
+	lead = d.lead(t)
+	if lead == nil || lead.order.ctx.Err() != nil { // in the last case attend settles it
+		return nil, nil
 	}
 	if d.busy {
-		t.ready = true
-		return nil, false
+		lead.ready = true
+		return nil, nil
 	}
 	d.busy, d.waiting = true, nil
-	if v := c.judge(t.order, t.device); v.Outcome != "" {
-		c.settle(t.order, contract.Result{Device: t.device, Outcome: v.Outcome, Detail: v.detail})
-		return nil, true
+	if v := c.judge(lead.order, t.device); v.Outcome != "" {
+		c.settleAll(lead, contract.Result{Device: t.device, Outcome: v.Outcome, Detail: v.detail})
+		return lead, nil
 	}
-	return c.targets[t.device].Switcher, true
+	return lead, c.targets[t.device].Switcher
 }
 
 // end gives the plug back and returns the task that is ready for it, if any.
@@ -110,7 +140,7 @@ func (c *Controller) end(t *task, switched bool, r contract.Result) (next *task)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if switched {
-		c.settle(t.order, r)
+		c.settleAll(t, r)
 	}
 	d := c.desks[t.device]
 	d.busy = false
