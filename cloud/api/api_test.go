@@ -43,7 +43,16 @@ type site struct {
 	stop   func() error // ends the api and waits for it; safe twice
 }
 
+// start is for tests that mostly wait: they run beside each other.
 func start(t testing.TB, change ...func(*api.Config)) *site {
+	t.Helper()
+	if test, ok := t.(*testing.T); ok {
+		test.Parallel()
+	}
+	return startAlone(t, change...)
+}
+
+func startAlone(t testing.TB, change ...func(*api.Config)) *site {
 	t.Helper()
 	broker := bustest.Start(t)
 	config := api.DefaultConfig()

@@ -107,7 +107,7 @@ func TestHostileRequests(t *testing.T) {
 // Two hundred clients at once hold half a request, read nothing, send garbage
 // or ask for what nobody answers, each again and again; who behaves is served.
 func TestTwoHundredHostileClients(t *testing.T) {
-	s := start(t, func(c *api.Config) {
+	s := startAlone(t, func(c *api.Config) {
 		c.HTTP.ReadTimeout, c.HTTP.WriteTimeout, c.HTTP.AnswerTimeout = time.Second, time.Second, 5*time.Second
 	})
 	block := json.RawMessage(`["` + strings.Repeat("x", 1<<16) + `"]`)
