@@ -61,7 +61,10 @@ func (h *Heads) Run(ctx context.Context, options bus.Options) error {
 func (h *Heads) hear(m bus.Message) {
 	var s contract.Status
 	gateway := bus.GatewayOf(m.Topic)
-	if m.Retained || gateway == "" || json.Unmarshal(m.Payload, &s) != nil || !s.Online {
+	if m.Retained || gateway == "" || json.Unmarshal(m.Payload, &s) != nil {
+		return
+	}
+	if will := !s.Online && s.Time == 0; will { // which knows no head; a farewell does, and is the last word
 		return
 	}
 	select {

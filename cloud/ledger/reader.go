@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -71,6 +72,12 @@ func (r *Reader) read(ctx context.Context, measurement string) error {
 		}
 		return nil
 	})
+	if missing, ok := errors.AsType[interface {
+		error
+		DatabaseMissing() bool
+	}](err); ok && missing.DatabaseMissing() {
+		return nil // nothing was ever entered
+	}
 	if err != nil {
 		return fmt.Errorf("find what was added to the ledger: %w", err)
 	}
