@@ -160,7 +160,7 @@ func appendEntry(dst []byte, e contract.Entry, instance string, at device.Micros
 		estimated = *e.Estimated
 	}
 	return line.Append(dst, entries, []line.Tag{{Key: "gateway", Value: e.Source}, {Key: "instance", Value: instance}}, []line.Field{
-		line.String("id", e.ID), line.String("epoch", epoch), line.Int("sequence", int64(sequence)), line.String("digest", e.Digest.String()), //nolint:gosec // far below 2^63
+		line.String("id", e.ID), line.String("epoch", epoch), line.Int("sequence", int64(sequence)), line.String("digest", e.Digest.String()),
 		line.Int("from", int64(e.From)), line.Int("to", int64(e.To)), line.Int("readings", int64(e.Readings)), line.Int("refused", int64(e.Refused)),
 		line.Bool("quarantined", e.Quarantined), line.Bool("expired", e.Expired),
 		line.String("previous", text(e.Previous)), line.String("replaces", list(e.Replaces, contract.Range.String)),

@@ -128,20 +128,20 @@ func rowOf(columns []string, values []any) row {
 }
 
 func (r row) text(column string) string {
-	s, _ := r[column].(string) //nolint:errcheck // null is ""
+	s, _ := r[column].(string)
 	return s
 }
 
 func (r row) number(column string) int64 {
-	n, _ := r[column].(json.Number) //nolint:errcheck // null is 0
-	v, _ := n.Int64()               //nolint:errcheck // 0
+	n, _ := r[column].(json.Number)
+	v, _ := n.Int64()              
 	return v
 }
 
 func (r row) micros(column string) device.Micros { return device.Micros(r.number(column)) }
 
 func (r row) bool(column string) bool {
-	b, _ := r[column].(bool) //nolint:errcheck // null is false
+	b, _ := r[column].(bool)
 	return b
 }
 
@@ -158,7 +158,7 @@ func (r row) entry(source string) contract.Entry {
 		Source: source, ID: r.text("id"), Readings: int(r.number("readings")), Refused: int(r.number("refused")),
 		From: r.micros("from"), To: r.micros("to"), Previous: r.batch("previous"), Quarantined: r.bool("quarantined"), Expired: r.bool("expired"),
 	}
-	_ = e.Digest.UnmarshalText([]byte(r.text("digest"))) //nolint:errcheck // a broken one differs from every other
+	_ = e.Digest.UnmarshalText([]byte(r.text("digest")))
 	if epoch, err := contract.ParseEpoch(r.text("epoch")); err == nil && r.number("sequence") > 0 {
 		e.Batch = &contract.BatchID{Epoch: epoch, Sequence: uint64(r.number("sequence"))} //nolint:gosec // positive
 	}
@@ -176,7 +176,7 @@ func (r row) head(gateway, instance string, at device.Micros) Head {
 		SetAside: parse(r.text("aside"), contract.ParseBatchID), Tombstoned: parse(r.text("tombstoned"), contract.ParseRange),
 		Earlier: parse(r.text("earlier"), parseRun),
 	}
-	h.Epoch, _ = contract.ParseEpoch(r.text("epoch")) //nolint:errcheck // written by us
+	h.Epoch, _ = contract.ParseEpoch(r.text("epoch"))
 	return h
 }
 

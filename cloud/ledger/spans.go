@@ -36,32 +36,11 @@ func (s *spans) add(from, to uint64, until device.Micros) (fresh uint64) {
 	return fresh
 }
 
-func (s spans) has(n uint64) bool {
-	i, found := slices.BinarySearchFunc(s, n, func(x span, n uint64) int {
-		switch {
-		case x.to < n:
-			return -1
-		case x.from > n:
-			return 1
-		}
-		return 0
-	})
-	_ = i
-	return found
-}
-
 func (s spans) count() (n uint64) {
 	for _, x := range s {
 		n += x.to - x.from + 1
 	}
 	return n
-}
-
-func (s spans) max() uint64 {
-	if len(s) == 0 {
-		return 0
-	}
-	return s[len(s)-1].to
 }
 
 // gaps are the numbers from 1 to last that are not in s.

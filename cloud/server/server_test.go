@@ -103,7 +103,7 @@ func TestFromTheBusToRESTAndTheLedger(t *testing.T) {
 	link := bus.NewLink(bus.Options{URL: c.mqtt, ClientID: "agent", Up: func(ctx context.Context, s *bus.Session) error {
 		return s.Subscribe(ctx, "responses/agent/receipts", func(m bus.Message) { receipts <- m })
 	}}, slog.New(slog.DiscardHandler))
-	go link.Run(ctx) //nolint:errcheck // ends with the test
+	go link.Run(ctx)
 	now := device.MicrosOf(time.Now())
 	id := contract.BatchID{Epoch: 7, Sequence: 1}
 	data, _ := json.Marshal([]map[string]any{{"n": "sp_f1.g0/power", "u": "W", "t": now, "v": 42.5}})

@@ -162,7 +162,8 @@ func (s *site) answer(r contract.Receipt) {
 func (s *site) pageView() (view struct {
 	Status contract.Status
 	Cloud  struct{ Reachable bool }
-}) {
+},
+) {
 	s.t.Helper()
 	answer, err := http.Get("http://" + s.page + "/status.json")
 	if err != nil {
@@ -251,9 +252,11 @@ func TestSwitchingAndWhatIsProtected(t *testing.T) {
 		}
 		return parsed
 	}
-	cmd := contract.GatewayCommand{ID: "c1", Who: "test", Reason: "why", ConfigVersion: 1,
+	cmd := contract.GatewayCommand{
+		ID: "c1", Who: "test", Reason: "why", ConfigVersion: 1,
 		Deadline: contract.Deadline{BootID: status.BootID, Monotonic: status.Monotonic + 10},
-		Switches: []contract.Switch{{Device: id("sp_f1.g0")}, {Device: id("sp_f1.g1")}}}
+		Switches: []contract.Switch{{Device: id("sp_f1.g0")}, {Device: id("sp_f1.g1")}},
+	}
 	data, err := json.Marshal(cmd)
 	if err != nil {
 		t.Fatal(err)

@@ -295,3 +295,35 @@ func TestAFullDiskLosesNothingWithoutSayingSo(t *testing.T) {
 		t.Errorf("tombstones tell of %d readings, %d were dropped", told, s.Dropped)
 	}
 }
+
+// Whoever has the rest of a file can't tell where a run ended: a run that is
+// told to have ended too early makes a false proof of the ledger.
+func TestARunIsNotToldToHaveEndedWhereASalvagedFileEnds(t *testing.T) {
+	r := newRig(t)
+	for range 20 {
+		r.accept(50)
+	}
+	r.Abandon()
+	truncate(t, r.options.Path, 2)
+	r.open()
+	for range 3 { // and not after restarts either
+		if _, previous := r.Head(); previous != nil {
+			t.Errorf("previous %v after a salvage", previous)
+		}
+		for _, run := range r.Stats().Earlier {
+			if run.Epoch == 0xe001 {
+				t.Errorf("the salvaged run is told to have ended at %d", run.Last)
+			}
+		}
+		if len(r.all()) == 0 {
+			t.Error("nothing was salvaged")
+		}
+		r.crash()
+	}
+	r.accept(1)
+	head, _ := r.Head()
+	r.crash()
+	if _, previous := r.Head(); previous == nil || *previous != head {
+		t.Errorf("previous %v, want %v: that run's end is known", previous, head)
+	}
+}

@@ -63,10 +63,20 @@ type epoch struct {
 	ordinal uint32
 	id      contract.Epoch
 	last    uint64
+	// torn: what there is of it was salvaged from a broken file, and last is only
+	// the highest number found. Nobody may be told that it ended there.
+	torn bool
 }
 
+// tornBit marks a torn epoch in the file; no number comes near it.
+const tornBit = 1 << 63
+
 func (e epoch) marshal() []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(e.id)), e.last)
+	last := e.last
+	if e.torn {
+		last |= tornBit
+	}
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(e.id)), last)
 }
 
 // counts are of the batches that wait; they are kept in the file so that
@@ -117,7 +127,8 @@ func (f *file) load() error {
 			if len(k) != 4 || len(v) != 16 {
 				return errDamaged
 			}
-			e := epoch{binary.BigEndian.Uint32(k), contract.Epoch(binary.BigEndian.Uint64(v)), binary.BigEndian.Uint64(v[8:])}
+			last := binary.BigEndian.Uint64(v[8:])
+			e := epoch{binary.BigEndian.Uint32(k), contract.Epoch(binary.BigEndian.Uint64(v)), last &^ tornBit, last&tornBit != 0}
 			f.epochs[e.id] = e.ordinal
 			f.order = append(f.order, e)
 			return nil

@@ -149,9 +149,15 @@ func (o *Outbox) adopt(f *file) {
 	o.current = epoch{id: o.options.Epoch}
 	o.previous = nil
 	for _, e := range slices.Backward(f.order) {
-		if e.last > 0 {
-			o.previous = &contract.BatchID{Epoch: e.id, Sequence: e.last}
+		if e.id == o.current.id { // drawn before, or copied while it ran: its numbers are given
+			o.current = e
+			continue
+		}
+		if e.torn { // where it ended is not known, nor what came before
 			break
+		}
+		if e.last > 0 && o.previous == nil {
+			o.previous = &contract.BatchID{Epoch: e.id, Sequence: e.last}
 		}
 	}
 	o.seen, o.newest, o.floor = nil, make(map[device.ID]device.Micros), f.counts.Newest
@@ -194,9 +200,13 @@ func (o *Outbox) begin() error {
 	return nil
 }
 
-// earlier lists the newest runs before this one, newest first.
+// earlier lists the newest runs before this one, newest first, as far back as
+// their ends are known.
 func (o *Outbox) earlier() (runs []contract.Run) {
 	for _, e := range slices.Backward(o.file.order) {
+		if e.torn {
+			break
+		}
 		if e.id != o.current.id && len(runs) < earlierRuns {
 			runs = append(runs, contract.Run{Epoch: e.id, Last: e.last})
 		}

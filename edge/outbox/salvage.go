@@ -23,17 +23,22 @@ import (
 // epoch, with what could be salvaged of it.
 func (o *Outbox) mend(cause error) error {
 	o.file.close()
+	before := o.file.order
 	f, err := o.replace(cause)
 	if err != nil {
 		return err
 	}
 	reached, previous := o.current, o.previous
 	o.adopt(f)
+	o.previous = previous
+	if err := f.remember(before); err != nil {
+		return err
+	}
 	if reached.last == 0 {
 		return nil
 	}
 	// This run's numbers are never given again, whatever the file has of them.
-	o.previous, o.current = previous, reached
+	o.current = reached
 	ordinal, known := f.epochs[reached.id]
 	if !known {
 		o.current.ordinal = 0
@@ -125,7 +130,7 @@ func (r runs) inOrder() []epoch {
 	})
 	order := make([]epoch, len(ids))
 	for i, id := range ids {
-		order[i] = epoch{ordinal: uint32(i) + 1, id: id}
+		order[i] = epoch{ordinal: uint32(i) + 1, id: id, torn: true}
 	}
 	return order
 }
@@ -169,7 +174,7 @@ func (f *file) adopt(blocks []contract.Block) (batches, readings int, err error)
 			if i < 0 || tx.Bucket(bucketBatches).Get(batchKey(order[i].ordinal, b.ID.Sequence)) != nil {
 				continue
 			}
-			head, _ := headOf(b.Payload) //nolint:errcheck // a batch that says nothing of itself needs no mark
+			head, _ := headOf(b.Payload)
 			if err := f.put(tx, order[i], b, head); err != nil {
 				return err
 			}
@@ -187,6 +192,21 @@ func (f *file) adopt(blocks []contract.Block) (batches, readings int, err error)
 		f.epochs[e.id] = e.ordinal
 	}
 	return batches, readings, nil
+}
+
+// remember sets how far epochs came to what was known while the file was whole.
+func (f *file) remember(before []epoch) error {
+	for _, salvaged := range slices.Clone(f.order) {
+		i := slices.IndexFunc(before, func(e epoch) bool { return e.id == salvaged.id })
+		if i < 0 {
+			continue
+		}
+		salvaged.last, salvaged.torn = before[i].last, before[i].torn
+		if err := f.record(salvaged); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // record keeps how far an epoch came, though none of its batches may be here.

@@ -43,9 +43,9 @@ func (b *building) start(ctx context.Context) error {
 	return nil
 }
 
-func (b *building) launch(name string, args ...string) (*child, error) {
+func (b *building) launch(ctx context.Context, name string, args ...string) (*child, error) {
 	args[0] = filepath.Join(b.bin, args[0])
-	c, err := startChild(name, logFile(b.data, name), args...)
+	c, err := startChild(ctx, name, logFile(b.data, name), args...)
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +71,8 @@ func (b *building) stop() {
 
 func (b *building) path(name string) string { return filepath.Join(b.data, name) }
 
-func (b *building) startPlugs(context.Context) error {
-	c, err := b.launch("plugsim", "plugsim", "-floors", fmt.Sprint(b.floors), "-inventory", b.path("places.yaml"))
+func (b *building) startPlugs(ctx context.Context) error {
+	c, err := b.launch(ctx, "plugsim", "plugsim", "-floors", fmt.Sprint(b.floors), "-inventory", b.path("places.yaml"))
 	if err != nil {
 		return err
 	}
@@ -102,13 +102,13 @@ func (b *building) writeInventory() error {
 	return os.WriteFile(b.path("inventory.yaml"), []byte(text.String()), 0o600)
 }
 
-func (b *building) startCloud(context.Context) error {
+func (b *building) startCloud(ctx context.Context) error {
 	text := fmt.Sprintf("data: %s\nbroker: {listen: %q}\nhttp: {listen: %q}\nregistry: {inventory: %s}\ninfluxd: {binary: %s}\n",
 		b.path("cloud"), b.mqtt, b.http, b.path("inventory.yaml"), filepath.Join(b.bin, "influxd"))
 	if err := os.WriteFile(b.path("cloud.yaml"), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write the cloud's configuration: %w", err)
 	}
-	c, err := b.launch("cloud", "wattline-cloud", "-config", b.path("cloud.yaml"))
+	c, err := b.launch(ctx, "cloud", "wattline-cloud", "-config", b.path("cloud.yaml"))
 	if err != nil {
 		return err
 	}
@@ -120,14 +120,14 @@ func (b *building) startCloud(context.Context) error {
 	return nil
 }
 
-func (b *building) startGateways(context.Context) error {
+func (b *building) startGateways(ctx context.Context) error {
 	for n := 1; n <= b.floors; n++ {
-		name, page := fmt.Sprintf("edge-f%d", n), b.statusAddress(n)
+		name, page := fmt.Sprintf("edge-f%d", n), b.statusAddress(ctx, n)
 		text := fmt.Sprintf("gateway: %s\ndata: %s\nbroker: {url: %q}\nstatus: {listen: %q}\n", name, b.path(name), "tcp://"+b.mqtt, page)
 		if err := os.WriteFile(b.path(name+".yaml"), []byte(text), 0o600); err != nil {
 			return fmt.Errorf("write a gateway's configuration: %w", err)
 		}
-		c, err := b.launch(name, "wattline-edge", "-config", b.path(name+".yaml"))
+		c, err := b.launch(ctx, name, "wattline-edge", "-config", b.path(name+".yaml"))
 		if err != nil {
 			return err
 		}

@@ -25,13 +25,13 @@ type child struct {
 // of its own, so that Ctrl-C reaches it through us, in order; and it ends when
 // we end, even by SIGKILL: Pdeathsig is tied to the thread that starts it, so
 // that thread is kept.
-func startChild(name, log string, args ...string) (*child, error) {
+func startChild(ctx context.Context, name, log string, args ...string) (*child, error) {
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", name, err)
 	}
 	defer file.Close()
-	c := &child{name: name, log: log, cmd: exec.CommandContext(context.Background(), args[0], args[1:]...), done: make(chan struct{})}
+	c := &child{name: name, log: log, cmd: exec.CommandContext(context.WithoutCancel(ctx), args[0], args[1:]...), done: make(chan struct{})}
 	c.cmd.Stdout, c.cmd.Stderr = file, file
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	started := make(chan error)

@@ -41,7 +41,7 @@ func run(ctx context.Context, stop context.CancelFunc, args []string, out io.Wri
 	if err != nil {
 		return err
 	}
-	if err := s.check(); err != nil {
+	if err := s.check(ctx); err != nil {
 		return err
 	}
 	b := &building{settings: s, out: out}

@@ -51,7 +51,7 @@ func settingsFrom(getenv func(string) string) (s settings, err error) {
 }
 
 // check finds what would go wrong later, and says what to do about it.
-func (s settings) check() error {
+func (s settings) check(ctx context.Context) error {
 	for _, name := range []string{"wattline-cloud", "wattline-edge", "plugsim"} {
 		if _, err := os.Stat(filepath.Join(s.bin, name)); err != nil {
 			return fmt.Errorf("bin/%s is missing: make build makes it", name)
@@ -61,7 +61,7 @@ func (s settings) check() error {
 		return errors.New("bin/influxd is missing, the embedded InfluxDB: make influxd builds it from its Go module")
 	}
 	for key, address := range map[string]string{"WATTLINE_HTTP": s.http, "WATTLINE_MQTT": s.mqtt} {
-		l, err := listen(address)
+		l, err := listen(ctx, address)
 		if err != nil {
 			return fmt.Errorf("%s can't be used (%w): stop what listens there, or choose another address with %s=127.0.0.1:PORT make run", address, err, key)
 		}
@@ -72,8 +72,8 @@ func (s settings) check() error {
 	return s.checkData()
 }
 
-func listen(address string) (net.Listener, error) {
-	return (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	return (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 }
 
 // checkData refuses a directory that holds something else.
@@ -99,11 +99,11 @@ func (s settings) checkData() error {
 }
 
 // statusAddress is where the gateway of a floor shows its page.
-func (s settings) statusAddress(floor int) string {
+func (s settings) statusAddress(ctx context.Context, floor int) string {
 	host, port, _ := net.SplitHostPort(s.http)
 	n, _ := strconv.Atoi(port)
 	address := net.JoinHostPort(host, strconv.Itoa(n+floor))
-	l, err := listen(address)
+	l, err := listen(ctx, address)
 	if err != nil {
 		return net.JoinHostPort("127.0.0.1", "0")
 	}

@@ -83,8 +83,8 @@ type OutboxStatus struct {
 	Tombstoned []Range `json:"tombstoned,omitempty"`
 	// Earlier are the newest runs before this one, newest first, at most 16.
 	Earlier []Run `json:"earlier,omitempty"`
-	Dropped   int       `json:"dropped,omitempty"` // readings, told by tombstones
-	Refused   int       `json:"refused,omitempty"` // readings not committed
+	Dropped int   `json:"dropped,omitempty"` // readings, told by tombstones
+	Refused int   `json:"refused,omitempty"` // readings not committed
 	// Damaged names a file that was moved aside because it could not be read.
 	Damaged string `json:"damaged,omitempty"`
 	// Unanswered counts errors and receipts that released nothing.

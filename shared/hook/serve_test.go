@@ -51,7 +51,8 @@ func serve(t *testing.T, c hook.Component) (context.Context, *bus.Asker) {
 }
 
 func TestComponentAnswersEachRequest(t *testing.T) {
-	ctx, asker := serve(t, hook.Component{Name: "echo", Family: hook.Queries, Timeout: 10 * time.Second,
+	ctx, asker := serve(t, hook.Component{
+		Name: "echo", Family: hook.Queries, Timeout: 10 * time.Second,
 		Handle: func(_ context.Context, r hook.Request, w *hook.Answer) error {
 			switch r.Subpath {
 			case "fail":
@@ -64,7 +65,8 @@ func TestComponentAnswersEachRequest(t *testing.T) {
 			}
 			w.Send(r.Data, nil)
 			return nil
-		}})
+		},
+	})
 	for name, tc := range map[string]struct{ topic, data, failure string }{
 		"data":             {"query/echo/x/y", `"hello"`, ""},
 		"no subpath":       {"query/echo", `"hello"`, ""},
@@ -82,12 +84,14 @@ func TestComponentAnswersEachRequest(t *testing.T) {
 
 func TestMalformedRequestsAreAnsweredAndCounted(t *testing.T) {
 	malformed := make(chan struct{}, 10)
-	ctx, asker := serve(t, hook.Component{Name: "echo", Family: hook.Commands, Timeout: 10 * time.Second,
+	ctx, asker := serve(t, hook.Component{
+		Name: "echo", Family: hook.Commands, Timeout: 10 * time.Second,
 		Malformed: func() { malformed <- struct{}{} },
 		Handle: func(_ context.Context, r hook.Request, w *hook.Answer) error {
 			w.Send(r.Data, nil)
 			return nil
-		}})
+		},
+	})
 	for _, payload := range []string{"", "garbage", "[1]", `{"data":`, `{"data":1,"response_topic":"state/edge-f1/x"}`, `{"id":7,"data":1}`} {
 		if err := asker.Link().Publish(ctx, bus.Message{Topic: "command/echo/x", Payload: []byte(payload)}); err != nil {
 			t.Fatal(err)
@@ -108,7 +112,8 @@ func TestLongAnswersComeInPartsAsAskedFor(t *testing.T) {
 	const parts = 20
 	var mu sync.Mutex
 	made := 0
-	ctx, asker := serve(t, hook.Component{Name: "long", Family: hook.Queries, Timeout: 10 * time.Second,
+	ctx, asker := serve(t, hook.Component{
+		Name: "long", Family: hook.Queries, Timeout: 10 * time.Second,
 		Handle: func(ctx context.Context, _ hook.Request, w *hook.Answer) error {
 			for n := range parts {
 				mu.Lock()
@@ -119,7 +124,8 @@ func TestLongAnswersComeInPartsAsAskedFor(t *testing.T) {
 				}
 			}
 			return nil
-		}})
+		},
+	})
 	var got []int
 	answer, err := asker.Once(ctx, "query/long", nil, func(data json.RawMessage) error {
 		var part []any
@@ -149,7 +155,8 @@ func TestLongAnswersComeInPartsAsAskedFor(t *testing.T) {
 
 func TestABusyComponentSaysSo(t *testing.T) {
 	release := make(chan struct{})
-	ctx, asker := serve(t, hook.Component{Name: "slow", Family: hook.Queries, Timeout: 20 * time.Second,
+	ctx, asker := serve(t, hook.Component{
+		Name: "slow", Family: hook.Queries, Timeout: 20 * time.Second,
 		Handle: func(ctx context.Context, _ hook.Request, w *hook.Answer) error {
 			select {
 			case <-release:
@@ -157,7 +164,8 @@ func TestABusyComponentSaysSo(t *testing.T) {
 			}
 			w.Send(json.RawMessage(`1`), nil)
 			return nil
-		}})
+		},
+	})
 	const requests = 400 // more than are handled and queued
 	outcomes := make(chan string, requests)
 	for range requests {
