@@ -134,7 +134,7 @@ func (r row) text(column string) string {
 
 func (r row) number(column string) int64 {
 	n, _ := r[column].(json.Number)
-	v, _ := n.Int64()              
+	v, _ := n.Int64()
 	return v
 }
 
