@@ -300,12 +300,15 @@ func TestAFullDiskLosesNothingWithoutSayingSo(t *testing.T) {
 // told to have ended too early makes a false proof of the ledger.
 func TestARunIsNotToldToHaveEndedWhereASalvagedFileEnds(t *testing.T) {
 	r := newRig(t)
-	for range 20 {
-		r.accept(50)
+	for range 200 {
+		r.accept(100)
 	}
 	r.Abandon()
 	truncate(t, r.options.Path, 2)
 	r.open()
+	if r.Stats().Damaged == "" {
+		t.Fatal("the file is not damaged")
+	}
 	for range 3 { // and not after restarts either
 		if _, previous := r.Head(); previous != nil {
 			t.Errorf("previous %v after a salvage", previous)
