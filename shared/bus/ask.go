@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 )
 
@@ -59,13 +60,12 @@ func (a *Asker) Run(ctx context.Context) error { return a.link.Run(ctx) }
 // Link is the asker's connection, for messages that want no answer.
 func (a *Asker) Link() *Link { return a.link }
 
-// hear hands an answer to whoever waits for it. An answer that does not decode
-// is handed on as an error, when the topic tells whose it is.
+// hear hands an answer to whoever waits for it: the last level of the topic says
+// who. The topic may be the asker's own, without a level below it, which the
+// filter matches too (MQTT 3.1.1 section 4.7.1.2). An answer that does not decode
+// is handed on as an error.
 func (a *Asker) hear(m Message) {
-	id := m.Topic[len(responsesPrefix)+len(a.name)+1:]
-	if cut := lastLevel(id); cut > 0 {
-		id = id[cut:]
-	}
+	id := m.Topic[strings.LastIndexByte(m.Topic, '/')+1:]
 	answer, err := Decode(m.Payload)
 	if err != nil {
 		answer.Error = Text("the answer could not be read: " + err.Error())
@@ -80,15 +80,6 @@ func (a *Asker) hear(m Message) {
 			a.strays()
 		}
 	}
-}
-
-func lastLevel(s string) int {
-	for i := len(s) - 1; i >= 0; i-- {
-		if s[i] == '/' {
-			return i + 1
-		}
-	}
-	return 0
 }
 
 // Ask sends the request and gives every answer to each, until each wants no

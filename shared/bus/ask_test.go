@@ -1,0 +1,37 @@
+package bus_test
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/bus/bustest"
+)
+
+func TestAnAskerStandsAnswersToNobody(t *testing.T) {
+	broker := bustest.Start(t)
+	var link *bus.Link
+	link = bus.NewLink(bus.Options{URL: broker.URL, ClientID: "answerer", Up: func(ctx context.Context, s *bus.Session) error {
+		return s.Subscribe(ctx, "query/echo/#", func(m bus.Message) {
+			e, _ := bus.Decode(m.Payload)
+			payload, _ := bus.Envelope{ID: e.ID, Data: e.Data}.Encode()
+			for _, topic := range []string{"responses/asker", "responses/asker/", "responses/asker/a/b/nobody", e.ResponseTopic} {
+				if err := link.Send(bus.Message{Topic: topic, Payload: payload}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}}, quiet)
+	run(t, link)
+	strays := 0 // called by the one reader, and read after it has handed over the answer behind them
+	asker := bus.NewAsker("asker", bus.Options{URL: broker.URL, ClientID: "asker"}, func() { strays++ }, quiet)
+	run(t, asker)
+	if err := link.AwaitUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := asker.Once(t.Context(), "query/echo/x", json.RawMessage("1"), nil)
+	if err != nil || string(answer.Data) != "1" || strays != 3 {
+		t.Errorf("answer %s, %v, %d strays", answer.Data, err, strays)
+	}
+}
