@@ -164,6 +164,39 @@ func TestLinkComesBackAndSubscribesAgain(t *testing.T) {
 	}
 }
 
+// A publisher that meets the loss of its connection must be free for the next
+// one, which may be there within half a second.
+func TestSendEndsWithItsConnection(t *testing.T) {
+	broker := bustest.Start(t)
+	link := bus.NewLink(bus.Options{URL: broker.URL, ClientID: "sender"}, quiet)
+	run(t, link)
+	for range 5 { // it does not meet the loss each time
+		if err := link.AwaitUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		sending, longest := make(chan struct{}), make(chan time.Duration)
+		go func() {
+			var most time.Duration
+			var err error
+			for n := 0; err == nil; n++ {
+				if n == 100 {
+					close(sending)
+				}
+				begin := time.Now()
+				err = link.Send(bus.Message{Topic: "a/b", Payload: make([]byte, 1000)})
+				most = max(most, time.Since(begin))
+			}
+			longest <- most
+		}()
+		<-sending
+		broker.Kill()
+		if most := <-longest; most > 2*time.Second {
+			t.Fatalf("Send took %v", most)
+		}
+		broker.Start()
+	}
+}
+
 func TestLinkSaysWhatIsWrongWithTheURL(t *testing.T) {
 	for _, url := range []string{"", "127.0.0.1:1883", "http://x", "tcp://", "tcp://%zz"} {
 		if err := bus.NewLink(bus.Options{URL: url}, quiet).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "broker url") {

@@ -28,6 +28,7 @@ const (
 	ackTimeout   = 10 * time.Second
 	redialLeast  = 100 * time.Millisecond
 	redialMost   = 500 * time.Millisecond
+	parting      = 100 * time.Millisecond
 )
 
 // Options say how to reach the broker.
@@ -86,6 +87,7 @@ func (m Message) qos() byte {
 type Link struct {
 	options Options
 	log     *slog.Logger
+	obeying sync.WaitGroup // of all sessions
 
 	mu      sync.Mutex    // protects the fields below
 	session *Session      // set from before Up until the connection is lost
@@ -104,6 +106,7 @@ func (l *Link) Run(ctx context.Context) error {
 	if err := l.options.Validate(); err != nil {
 		return err
 	}
+	defer l.obeying.Wait()
 	away := false
 	for {
 		err := l.connectOnce(ctx, &away)
@@ -124,6 +127,7 @@ func (l *Link) connectOnce(ctx context.Context, away *bool) error {
 	if err != nil {
 		return err
 	}
+	l.obeying.Go(s.obey) //nolint:contextcheck // it ends with the session, or when paho lets go of it
 	defer s.close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -204,14 +208,19 @@ func (l *Link) Publish(ctx context.Context, m Message) error {
 }
 
 // Send hands a message over without waiting for the broker's acknowledgement.
-// It blocks while the network takes nothing, at most 5 s.
+// It blocks while the network takes nothing, at most 5 s, and not longer than
+// the connection lasts.
 func (l *Link) Send(m Message) error {
 	s := l.current()
 	if s == nil {
 		return ErrDown
 	}
-	s.client.Publish(m.Topic, m.qos(), m.Retained, m.Payload)
-	return nil
+	select {
+	case s.orders <- order{message: m}:
+		return nil
+	case <-s.ctx.Done():
+		return ErrDown
+	}
 }
 
 // Session is one connection of a [Link]; it never comes back once lost.
@@ -219,10 +228,37 @@ type Session struct {
 	client paho.Client
 	ctx    context.Context //nolint:containedctx // it is the connection's life, not a call's
 	lost   context.CancelCauseFunc
+	orders chan order
+	obeyed chan struct{} // closed when no more orders are taken
+}
+
+// order is a message to be handed to paho; who waits for its token gives a
+// channel with room for it.
+type order struct {
+	message Message
+	token   chan<- paho.Token
+}
+
+// obey hands messages to paho, in the order in which they came. In paho 1.5.1 a
+// publisher that meets the loss of the connection stands until the write time
+// is out, seconds into the next connection; so only this goroutine does.
+func (s *Session) obey() {
+	defer close(s.obeyed)
+	for {
+		select {
+		case o := <-s.orders:
+			token := s.client.Publish(o.message.Topic, o.message.qos(), o.message.Retained, o.message.Payload)
+			if o.token != nil {
+				o.token <- token
+			}
+		case <-s.ctx.Done():
+			return
+		}
+	}
 }
 
 func connect(ctx context.Context, o Options) (*Session, error) {
-	s := &Session{}
+	s := &Session{orders: make(chan order), obeyed: make(chan struct{})}
 	s.ctx, s.lost = context.WithCancelCause(context.Background())
 	options := paho.NewClientOptions().AddBroker(o.URL).SetClientID(o.ClientID).
 		SetUsername(o.Username).SetPassword(o.Password).
@@ -247,25 +283,52 @@ func connect(ctx context.Context, o Options) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)
 	defer cancel()
 	if err := await(ctx, s.client.Connect()); err != nil {
-		s.close()
+		s.lost(err)
+		s.client.Disconnect(0)
 		return nil, fmt.Errorf("connect to %s: %w", o.URL, err)
 	}
 	return s, nil
 }
 
 func (s *Session) close() {
+	lost := s.ctx.Err() != nil
 	s.lost(errors.New("connection closed"))
-	s.client.Disconnect(100) // ms for the DISCONNECT packet to leave
+	if !lost { // what was handed over leaves first
+		select {
+		case <-s.obeyed:
+		case <-time.After(parting):
+		}
+	}
+	s.client.Disconnect(uint(parting.Milliseconds())) // for the DISCONNECT packet to leave
 }
 
 // Publish publishes and, for QoS 1, waits for the broker's acknowledgement.
 func (s *Session) Publish(ctx context.Context, m Message) error {
 	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
-	if err := await(ctx, s.client.Publish(m.Topic, m.qos(), m.Retained, m.Payload)); err != nil {
+	if err := s.publish(ctx, m); err != nil {
 		return fmt.Errorf("publish %s: %w", m.Topic, err)
 	}
 	return nil
+}
+
+func (s *Session) publish(ctx context.Context, m Message) error {
+	tokens := make(chan paho.Token, 1)
+	select {
+	case s.orders <- order{m, tokens}:
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case token := <-tokens:
+		return await(ctx, token)
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // Subscribe asks for the messages of a topic filter, QoS 1. The handler is
