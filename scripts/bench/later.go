@@ -1,7 +1,5 @@
 package main
 import "context"
 func measureCloud(ctx context.Context, b *bench) error { return nil }
-func measureMemory(ctx context.Context, b *bench) error { return nil }
-func measureLink(ctx context.Context, b *bench) error { return nil }
 func measurePolling(ctx context.Context, b *bench) error { return nil }
 func measureControl(ctx context.Context, b *bench) error { return nil }
