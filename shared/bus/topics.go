@@ -89,6 +89,12 @@ func GatewayOf(topic string) string {
 // Responses is the filter of everything that is answered to an asker.
 func Responses(asker string) string { return responsesPrefix + asker + "/#" }
 
+// IsResponse reports whether an answer may be published to a topic that a
+// stranger named: one below responses/, without wildcards and the like.
+func IsResponse(topic string) bool {
+	return strings.HasPrefix(topic, responsesPrefix) && CheckTopic(topic) == nil
+}
+
 // Query is the topic that asks a component; subpath has no leading slash.
 func Query(component, subpath string) (string, error) {
 	return join(queryPrefix, component, subpath)

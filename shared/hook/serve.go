@@ -72,11 +72,13 @@ func (c Component) Serve(ctx context.Context, options bus.Options, log *slog.Log
 	// The filter matches the topic without a subpath too (MQTT 3.1.1 section
 	// 4.7.1.2); a second one for it would handle such a request twice.
 	s.link = NewListener(c.Name, options, log, s.take, string(c.Family)+"/"+c.Name+"/#")
+	ctx, stop := context.WithCancel(ctx)
 	var workers sync.WaitGroup
 	for range cmp.Or(c.Concurrent, handlers) {
 		workers.Go(func() { s.workUntil(ctx) })
 	}
 	err := s.link.Run(ctx)
+	stop() // it may have ended before ctx, with an error
 	workers.Wait()
 	return err
 }
@@ -142,7 +144,7 @@ func (s *server) handle(ctx context.Context, m bus.Message) {
 	defer cancel()
 	e, err := bus.Decode(m.Payload)
 	answer := &Answer{server: s, id: e.ID, topic: e.ResponseTopic}
-	if answer.topic != "" && (bus.CheckTopic(answer.topic) != nil || !isResponse(answer.topic)) {
+	if answer.topic != "" && !bus.IsResponse(answer.topic) {
 		err = errors.Join(err, errors.New("the response topic is not below responses/"))
 		answer.topic = ""
 	}
@@ -156,11 +158,6 @@ func (s *server) handle(ctx context.Context, m bus.Message) {
 	}
 	r := Request{Subpath: bus.Subpath(m.Topic), ID: e.ID, Data: e.Data, Subtopics: e.Subtopics, Wanted: answer.topic != ""}
 	answer.end(s.guard(ctx, r, answer))
-}
-
-func isResponse(topic string) bool {
-	const prefix = "responses/"
-	return len(topic) > len(prefix) && topic[:len(prefix)] == prefix
 }
 
 // guard keeps a panic of one request from the others.

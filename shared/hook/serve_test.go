@@ -182,3 +182,12 @@ func TestABusyComponentSaysSo(t *testing.T) {
 		<-outcomes
 	}
 }
+
+func TestServeEndsWhenItCanNeverConnect(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	c := hook.Component{Name: "echo", Family: hook.Queries, Timeout: time.Second}
+	if err := c.Serve(ctx, bus.Options{URL: "http://127.0.0.1"}, quiet); err == nil || ctx.Err() != nil {
+		t.Errorf("Serve: %v, the context %v", err, ctx.Err())
+	}
+}
