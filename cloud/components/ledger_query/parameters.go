@@ -125,11 +125,9 @@ func (p *parameters) time(key string) device.Micros {
 	if text == "" {
 		return 0
 	}
-	if whole, _, _ := strings.Cut(text, "."); len(whole) <= len("9000000000") {
-		var at device.Micros
-		if at.UnmarshalJSON([]byte(text)) == nil && at >= 0 && at <= maxSeconds*1e6 {
-			return at
-		}
+	var at device.Micros
+	if at.UnmarshalJSON([]byte(text)) == nil && at >= 0 && at <= maxSeconds*1e6 {
+		return at
 	}
 	if t, err := time.Parse(time.RFC3339Nano, text); err == nil && t.Unix() >= 0 && t.Unix() < maxSeconds {
 		return device.MicrosOf(t)

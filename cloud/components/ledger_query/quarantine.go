@@ -212,19 +212,19 @@ func (c *Component) markReplayed(ctx context.Context, items []Refusal) error {
 // position is a place in the list. It is what a cursor says: one run of a hook
 // refuses no two payloads at one time.
 type position struct {
-	at               device.Micros
-	digest, instance string
+	at       device.Micros
+	instance string
 }
 
-func (r refusal) position() position { return position{r.Time, r.Digest, r.instance} }
+func (r refusal) position() position { return position{r.Time, r.instance} }
 
 // compare orders from the newest on.
 func (p position) compare(q position) int {
-	return cmp.Or(cmp.Compare(q.at, p.at), cmp.Compare(p.digest, q.digest), cmp.Compare(p.instance, q.instance))
+	return cmp.Or(cmp.Compare(q.at, p.at), cmp.Compare(p.instance, q.instance))
 }
 
 func (p position) String() string {
-	return strconv.FormatInt(int64(p.at), 10) + "-" + p.digest + "-" + p.instance
+	return strconv.FormatInt(int64(p.at), 10) + "-" + p.instance
 }
 
 // cursor reads a position; the zero one is before all.
@@ -233,13 +233,13 @@ func (p *parameters) cursor(key string) position {
 	if text == "" {
 		return position{}
 	}
-	parts := strings.SplitN(text, "-", 3)
-	at, err := strconv.ParseInt(parts[0], 10, 64)
-	if err != nil || len(parts) != 3 || at <= 0 || at > maxSeconds*1e6 {
+	left, instance, found := strings.Cut(text, "-")
+	at, err := strconv.ParseInt(left, 10, 64)
+	if err != nil || !found || at <= 0 || at > maxSeconds*1e6 {
 		p.wrong(key, "%s is not the next of an answer", clip(text))
 		return position{}
 	}
-	return position{device.Micros(at), parts[1], parts[2]}
+	return position{device.Micros(at), instance}
 }
 
 // isDigest reports whether text is a digest as the list shows it.

@@ -122,6 +122,20 @@ func TestARefusedBatchIsFoundAndTheOthersStored(t *testing.T) {
 	}
 }
 
+// Two refusals of one source at one time must not overwrite each other: both are
+// receipted.
+func TestEachRefusalHasATimeOfItsOwn(t *testing.T) {
+	s := newHook(t, nil)
+	s.handle(pack("a-1", reading("g01")), pack("a-2", reading("g01")), pack("a-3", reading("g01")))
+	times := make(map[string]bool)
+	for text := range strings.Lines(s.lines[influxdata.SystemDatabase]) {
+		times[text[strings.LastIndexByte(text, ' '):]] = true
+	}
+	if got := s.receipts()["quarantined"]; len(times) != 3 || len(got) != 3 {
+		t.Errorf("%d times for receipts %v", len(times), got)
+	}
+}
+
 func TestBeyondRetentionIsExpired(t *testing.T) {
 	s := newHook(t, nil)
 	s.onWrite = refuseWith("sp_g2", refusal{expired: true})
