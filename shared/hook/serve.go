@@ -100,7 +100,7 @@ func (s *server) take(m bus.Message) {
 	select {
 	case s.work <- m:
 	default:
-		if e, err := bus.Decode(m.Payload); err == nil && e.ResponseTopic != "" {
+		if e, err := bus.Decode(m.Payload); err == nil && bus.IsResponse(e.ResponseTopic) {
 			s.send(e.ResponseTopic, bus.Envelope{ID: e.ID, Error: bus.Text(s.Name + " is busy, try again")})
 		}
 	}
