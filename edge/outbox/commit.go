@@ -97,6 +97,7 @@ func (o *Outbox) commitOnce(readings, unclocked []device.Reading) error {
 	if err := o.lookBack(readings); err != nil {
 		return err
 	}
+	readings = slices.Clone(readings) // a commit that fails must leave their times as they are
 	o.separate(readings)
 	e := o.nextEpoch()
 	err := o.file.update(func(tx *bbolt.Tx) error {
@@ -110,6 +111,7 @@ func (o *Outbox) commitOnce(readings, unclocked []device.Reading) error {
 	if err != nil {
 		return err
 	}
+	o.remember(readings)
 	o.committed(e)
 	return nil
 }
@@ -190,13 +192,16 @@ func (o *Outbox) separate(readings []device.Reading) {
 			r.Time++
 		}
 		within[moment{r.Device, r.Time}] = true
+	}
+}
+
+// remember notes the times of readings that are in the outbox now.
+func (o *Outbox) remember(readings []device.Reading) {
+	for _, r := range readings {
 		o.newest[r.Device] = max(o.newest[r.Device], r.Time)
-	}
-	if o.seen == nil {
-		return
-	}
-	for m := range within {
-		o.seen.add(m.id.String(), m.at)
+		if o.seen != nil {
+			o.seen.add(r.Device.String(), r.Time)
+		}
 	}
 }
 

@@ -182,6 +182,7 @@ func (o *Outbox) convert(tx *bbolt.Tx, e *epoch, t *timing, boot string, chunk [
 		t.end = max(t.end, readings[i].Time)
 	}
 	o.separate(readings)
+	o.remember(readings) // for the next chunk of this transaction; should it fail, they move a little more
 	head := headFor(o.previous, readings)
 	head.Estimated = estimated
 	return len(readings), o.putBatch(tx, e, head, readings)

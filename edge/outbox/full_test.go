@@ -1,0 +1,86 @@
+package outbox_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/wattline/wattline/edge/outbox"
+	"github.com/wattline/wattline/shared/device"
+)
+
+// onSmallDisk is an outbox on a disk of its own that others can fill.
+func onSmallDisk(t *testing.T, size int64) (r *rig, filler string) {
+	t.Helper()
+	dir := smallDisk(t, size)
+	r = newRig(t, func(o *outbox.Options) {
+		o.Path = filepath.Join(dir, "outbox.db")
+		o.Compression = outbox.NoCompression
+		o.FreeDisk = nil
+		o.MinFree = 0
+	})
+	return r, filepath.Join(dir, "filler")
+}
+
+// fill writes until the disk takes nothing more.
+func fill(t *testing.T, filler string) {
+	t.Helper()
+	f, err := os.OpenFile(filler, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for size := 1 << 20; size > 0; {
+		if _, err := f.Write(bytes.Repeat([]byte{'f'}, size)); err != nil {
+			size /= 2
+		}
+	}
+}
+
+func TestReadingsKeepTheirTimesHoweverOftenACommitFails(t *testing.T) {
+	r, filler := onSmallDisk(t, 16<<20)
+	dev := id(t, "sp_f1.g1")
+	var want []device.Micros
+	for err := error(nil); err == nil; err = r.Commit() {
+		for _, b := range r.all() {
+			r.window[b.ID] = true // nothing may be dropped
+		}
+		fill(t, filler)
+		for i := range 1000 {
+			r.now += 1000
+			want = append(want, r.now)
+			if err := r.Accept(reading(dev, r.now, i), true); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	fill(t, filler) // the ballast is gone
+	for range 5 {
+		if err := r.Commit(); err == nil {
+			t.Fatal("committed to a full disk")
+		}
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	var got []device.Micros
+	for _, b := range r.all() {
+		_, records := decode(t, b)
+		for _, rec := range records {
+			got = append(got, rec.Time)
+		}
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		i := 0
+		for i < min(len(got), len(want)) && got[i] == want[i] {
+			i++
+		}
+		t.Errorf("%d readings, want %d; they differ from the %d-th on: %v", len(got), len(want), i, got[i:min(i+3, len(got))])
+	}
+}
