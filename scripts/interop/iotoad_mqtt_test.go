@@ -67,7 +67,7 @@ func testSpeaking(t *testing.T, s *site, plugs office) {
 				s.hearAnswer(t, answers, respond, c)
 			}
 			want := map[string]bool{}
-			for _, id := range strings.Fields(c.switched) {
+			for id := range strings.FieldsSeq(c.switched) {
 				want[id] = true
 			}
 			if diff := cmp.Diff(want, plugs.are(c.on)); diff != "" {

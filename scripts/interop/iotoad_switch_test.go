@@ -123,7 +123,7 @@ func testSwitching(t *testing.T, s *site, plugs office) {
 				}
 			}
 			want := map[string]bool{}
-			for _, id := range strings.Fields(c.switched) {
+			for id := range strings.FieldsSeq(c.switched) {
 				want[id] = true
 			}
 			if diff := cmp.Diff(want, plugs.are(c.on)); diff != "" {

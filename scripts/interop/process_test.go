@@ -25,7 +25,7 @@ type process struct {
 
 // run starts a program and ends it with the test. It dies with this process:
 // Pdeathsig counts the thread that starts it, so that thread is kept.
-func run(t testing.TB, name, log string, env []string, args ...string) *process {
+func run(t testing.TB, name, log string, args ...string) *process {
 	t.Helper()
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -33,7 +33,7 @@ func run(t testing.TB, name, log string, env []string, args ...string) *process 
 	}
 	defer file.Close()
 	p := &process{t: t, name: name, log: log, cmd: exec.Command(args[0], args[1:]...), done: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = file, file, append(os.Environ(), env...)
+	p.cmd.Stdout, p.cmd.Stderr = file, file
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	started := make(chan error)
 	go func() {

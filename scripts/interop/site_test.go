@@ -68,7 +68,7 @@ func newSite(t testing.TB, l layout) *site {
 		s.startCloud(fmt.Sprintf("cloud%d", i), roles, 8080, l.cloud)
 	}
 	s.write("edge.yaml", fmt.Sprintf("gateway: edge-f1\ndata: %s\nbroker: {url: %q}\nstatus: {listen: \"%s:8081\"}\n%s", s.file("edge"), s.url(), s.ip, l.edge))
-	s.edge = run(t, "wattline-edge", filepath.Join(s.logs, "edge.log"), nil, program("wattline-edge"), "-config", s.file("edge.yaml"))
+	s.edge = run(t, "wattline-edge", filepath.Join(s.logs, "edge.log"), program("wattline-edge"), "-config", s.file("edge.yaml"))
 	s.ready()
 	return s
 }
@@ -77,7 +77,7 @@ func newSite(t testing.TB, l layout) *site {
 func (s *site) url() string { return cmp.Or(s.broker, "tcp://"+s.ip+":1883") }
 
 // startCloud runs one more process of the cloud.
-func (s *site) startCloud(name, roles string, port int, more string) *process {
+func (s *site) startCloud(name, roles string, port int, more string) {
 	s.t.Helper()
 	text := fmt.Sprintf("data: %s\nhttp: {listen: \"%s:%d\"}\nregistry: {inventory: %s}\n%s", s.file(name), s.ip, port, s.file("inventory.yaml"), more)
 	if s.broker == "" {
@@ -91,10 +91,9 @@ func (s *site) startCloud(name, roles string, port int, more string) *process {
 		text += fmt.Sprintf("influx: {url: %q, token: %q}\n", s.influx.URL, s.influx.Token)
 	}
 	s.write(name+".yaml", text)
-	p := run(s.t, "wattline-cloud "+roles, filepath.Join(s.logs, name+".log"), nil, program("wattline-cloud"), "-config", s.file(name+".yaml"), "-roles", roles)
+	p := run(s.t, "wattline-cloud "+roles, filepath.Join(s.logs, name+".log"), program("wattline-cloud"), "-config", s.file(name+".yaml"), "-roles", roles)
 	s.clouds = append(s.clouds, p)
 	s.t.Cleanup(p.checkLog)
-	return p
 }
 
 func (s *site) ready() {
@@ -109,6 +108,9 @@ func (s *site) ready() {
 	})
 	places := strings.Count(s.places, "device:")
 	eventually(s.t, time.Minute, "the gateway polls", func() bool {
+		if !s.edge.alive() {
+			s.t.FailNow()
+		}
 		v, err := s.page()
 		return err == nil && v.Status.Plugs.Configured == places && v.Status.Plugs.Reachable == places
 	})
