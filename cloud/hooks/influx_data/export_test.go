@@ -8,13 +8,11 @@ import (
 	"sync/atomic"
 
 	"github.com/wattline/wattline/shared/bus"
-	"github.com/wattline/wattline/shared/device"
 )
 
 // Both reads a message by the short way and by the long way. That the two agree
 // can be seen from inside only. quick is false where the short way gave up.
-func Both(m bus.Message, now device.Micros) (quick, same bool, why string) {
-	h := New(Options{Now: func() device.Micros { return now }}, nil)
+func Both(h *Hook, m bus.Message) (quick, same bool, why string) {
 	long := &message{payload: m.Payload}
 	var err error
 	if long.envelope, err = bus.Decode(m.Payload); err == nil {

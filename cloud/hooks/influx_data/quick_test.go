@@ -2,8 +2,10 @@ package influxdata_test
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -12,11 +14,11 @@ import (
 	"github.com/wattline/wattline/shared/device"
 )
 
-const late = device.Micros(1_800_000_000_000_000)
+var reader = influxdata.New(influxdata.Options{Now: func() device.Micros { return 1_800_000_000_000_000 }}, quiet)
 
 func both(t *testing.T, payload []byte) (quick bool) {
 	t.Helper()
-	quick, same, why := influxdata.Both(bus.Message{Payload: payload}, late)
+	quick, same, why := influxdata.Both(reader, bus.Message{Payload: payload})
 	if !same {
 		t.Errorf("%s\n%s", payload, why)
 	}
@@ -68,6 +70,47 @@ func TestNumbersAreWrittenTheSameBothWays(t *testing.T) {
 		if !both(t, fmt.Appendf(nil, `{"data":[{"n":"sp_g1/x","t":1593599018,"v":%s}]}`, text)) {
 			t.Errorf("%s was read the long way", text)
 		}
+	}
+}
+
+// Packs put together at random from what is usual, odd and wrong.
+func TestRandomPacksAreReadTheSameBothWays(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	members := map[string][]string{
+		`"n"`: {`"power"`, `"x"`, `"/x"`, `""`, `"sp_g1/x"`, `"a b"`, `"x:y.z"`, `1`}, `"bn"`: {`"sp_g1/"`, `"sp_f2.w.r1.c3/"`, `"sp_g1"`, `"sp_"`, `"g7/"`, `""`},
+		`"u"`: {`"W"`, `""`, `"a,b"`, `"\u0041"`, `"°C"`}, `"bu"`: {`"V"`, `""`}, `"t"`: {`0`, `1593599018`, `1`, `0.5`, `-1`, `1e3`, `0.0000001`, `00`}, `"bt"`: {`1593599018`, `1593599018.5`, `1.5e9`, `9999999999`, `100`},
+		`"v"`: {`1`, `0`, `-0`, `1.5`, `1e2`, `01`, `.5`, `5.`, `-`, `12345678901234567890`, `0.1000`}, `"vb"`: {`true`, `false`, `1`}, `"vs"`: {`"text"`, `"a\nb"`}, `"bver"`: {`10`, `26`, `11`, `10.0`},
+		`"bv"`: {`0`, `1`}, `"s"`: {`1`}, `"x"`: {`{}`}, `"x_"`: {`1`},
+	}
+	common := []string{`"n"`, `"n"`, `"n"`, `"v"`, `"v"`, `"v"`, `"v"`, `"u"`, `"t"`, `"bn"`, `"bt"`, `"vb"`}
+	rare := slices.Sorted(maps.Keys(members))
+	short := 0
+	for range 50_000 {
+		pack := []byte(`{"data":[{"bn":"sp_g1/","bt":1593599018,"n":"y","v":1}`)
+		for range random.IntN(4) {
+			pack = append(pack, ",{"...)
+			for i := range random.IntN(5) {
+				if i > 0 {
+					pack = append(pack, ',')
+				}
+				key := common[random.IntN(len(common))]
+				if random.IntN(12) == 0 {
+					key = rare[random.IntN(len(rare))]
+				}
+				pick := random.IntN(len(members[key]))
+				if random.IntN(3) > 0 {
+					pick = 0
+				}
+				pack = append(append(append(pack, key...), ':'), members[key][pick]...)
+			}
+			pack = append(pack, '}')
+		}
+		if both(t, append(pack, "]}"...)) {
+			short++
+		}
+	}
+	if short < 10_000 {
+		t.Errorf("%d packs were read the short way: too few to mean anything", short)
 	}
 }
 

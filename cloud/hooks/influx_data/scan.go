@@ -121,7 +121,8 @@ func (q *quick) time() (device.Micros, bool) {
 			n += int64(fraction[i] - '0')
 		}
 	}
-	return device.Micros(n), true
+	// One that is too late already, even one that no record uses, is not for here.
+	return device.Micros(n), device.Micros(n) <= q.latest
 }
 
 var (
