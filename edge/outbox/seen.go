@@ -12,23 +12,34 @@ import (
 	"github.com/wattline/wattline/shared/senml"
 )
 
-// seen remembers which device was read at which time, in half a megabyte
-// however many there are: a bit for each hash. A false memory only moves a
-// reading by one microsecond more.
+// seen remembers which device was read at which time: a bit for each hash. A
+// false memory only moves a reading by one microsecond more, so there may be
+// some; but in a set too small for the backlog nearly all bits are set, and no
+// free time would be found for hours.
 type seen struct {
 	bits []uint64
 }
 
-const seenBits = 1 << 22
+// The size of a set: four bits for each reading, 512 kB at least and 32 MB at
+// most, where a hundred million readings still leave two bits of three free.
+const (
+	leastBits      = 1 << 22
+	mostBits       = 1 << 28
+	bitsPerReading = 4
+)
 
-func newSeen() *seen {
-	return &seen{bits: make([]uint64, seenBits/64)}
+func newSeen(readings int64) *seen {
+	size := int64(leastBits)
+	for size < mostBits && size < bitsPerReading*readings {
+		size *= 2
+	}
+	return &seen{bits: make([]uint64, size/64)}
 }
 
 func (s *seen) place(id string, at device.Micros) (word int, bit uint64) {
 	h := fnv.New64a()                                                     // the same in every run, so that a simulation replays
 	_, _ = h.Write(binary.BigEndian.AppendUint64([]byte(id), uint64(at))) //nolint:gosec // bits
-	n := h.Sum64() % seenBits
+	n := h.Sum64() % uint64(64*len(s.bits))
 	return int(n / 64), 1 << (n % 64)
 }
 
@@ -43,9 +54,10 @@ func (s *seen) has(id string, at device.Micros) bool {
 }
 
 // collectSeen reads the times of everything that waits. It takes as long as
-// reading the backlog, and only a clock that went back asks for it.
+// reading the backlog, and only a clock that went back asks for it. A batch that
+// is whole but can't be understood must not keep others from being committed.
 func (o *Outbox) collectSeen() (*seen, error) {
-	s := newSeen()
+	s := newSeen(o.file.counts.Readings)
 	err := o.file.view(func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketBatches).ForEach(func(_, v []byte) error {
 			b, err := parseBlock(v)
@@ -54,11 +66,11 @@ func (o *Outbox) collectSeen() (*seen, error) {
 			}
 			e, err := bus.Decode(b.Payload)
 			if err != nil {
-				return err
+				return nil //nolint:nilerr // see above
 			}
 			records, err := senml.Decode(e.Data, bus.MaxRecords)
 			if err != nil {
-				return err
+				return nil //nolint:nilerr // see above
 			}
 			for _, r := range records {
 				id, _, _ := strings.Cut(r.Name, "/")
