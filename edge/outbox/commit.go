@@ -30,10 +30,7 @@ func (o *Outbox) Commit() error {
 		o.putBack(readings, nil)
 		return errors.Join(err, failed)
 	}
-	if err != nil {
-		return err
-	}
-	return o.makeRoom()
+	return errors.Join(err, o.makeRoom())
 }
 
 func (o *Outbox) takePending() (readings, unclocked []device.Reading) {

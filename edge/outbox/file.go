@@ -56,6 +56,8 @@ type file struct {
 	epochs map[contract.Epoch]uint32 // ordinals
 	order  []epoch                   // by ordinal
 	aside  map[contract.BatchID]time.Time
+	// undatable readings without time were found to stay without.
+	undatable int64
 }
 
 // epoch is a run; last is 0 when it committed no batch.

@@ -70,9 +70,10 @@ func knownTime(v []byte) device.Micros {
 // setTimes turns readings without time into batches, once the clock is set:
 // those of this boot with their true times, those of earlier boots with times
 // estimated between what was known before and the start of this boot. Those of
-// a box that never knew any time stay where they are, counted.
+// a box that never knew any time stay where they are, counted, and are not
+// looked at again in this run.
 func (o *Outbox) setTimes() error {
-	if o.file.counts.Unclocked == 0 {
+	if o.file.counts.Unclocked == o.file.undatable {
 		return nil
 	}
 	now, set := o.options.Clock()
@@ -97,6 +98,7 @@ func (o *Outbox) setTimes() error {
 			return fmt.Errorf("set the times of readings: %w", err)
 		}
 		if n == 0 {
+			o.file.undatable = o.file.counts.Unclocked
 			return nil
 		}
 		o.log.Info("readings got their times", slog.Int("readings", n))
@@ -163,15 +165,17 @@ func forgetBoots(tx *bbolt.Tx) error {
 	return nil
 }
 
-// convert turns one chunk into a batch; 0 means that it must stay.
+// convert turns one chunk into a batch; 0 means that it must stay, also because
+// it can't be understood: that is no reason to keep the others.
 func (o *Outbox) convert(tx *bbolt.Tx, e *epoch, t *timing, boot string, chunk []byte) (int, error) {
-	text, err := bus.Inflate(chunk)
-	if err != nil {
-		return 0, fmt.Errorf("%w: %w", errDamaged, err)
-	}
 	var readings []device.Reading
-	if err := json.Unmarshal(text, &readings); err != nil || len(readings) == 0 {
-		return 0, fmt.Errorf("%w: readings without time: %w", errDamaged, err)
+	text, err := bus.Inflate(chunk)
+	if err == nil {
+		err = json.Unmarshal(text, &readings)
+	}
+	if err != nil || len(readings) == 0 {
+		o.log.Error("readings without time not understood: they stay where they are", slog.Any("err", err))
+		return 0, nil
 	}
 	offset, estimated, ok := o.offsetOf(tx, t, boot, readings)
 	if !ok {
