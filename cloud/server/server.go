@@ -78,11 +78,30 @@ type Options struct {
 	Ready func(api, broker string)
 }
 
+// Check finds mistakes that the configuration cannot know of: in the inventory,
+// and in what the roles need of each other. It opens nothing.
+func Check(cfg Config, roles []Role) error {
+	var errs []error
+	has := func(role Role) bool { return slices.Contains(roles, role) }
+	if (has(RoleHooks) || has(RoleComponents)) && !has(RoleInflux) && cfg.Influx.URL == "" {
+		errs = append(errs, errors.New("influx.url: the roles hooks and components need it where the role influx does not run"))
+	}
+	if has(RoleRegistry) {
+		if _, err := registry.Load(cfg.Registry.Inventory); err != nil {
+			errs = append(errs, fmt.Errorf("registry.inventory: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Run is the life of the process: it ends with ctx, in good order, or with an
 // error that a person must see to.
 func Run(ctx context.Context, cfg Config, roles []Role, options Options, log *slog.Logger) error {
 	s := &Server{config: cfg, roles: roles, version: options.Version, log: log, metrics: metrics.New(), ready: options.Ready}
 	defer s.close()
+	if err := Check(cfg, roles); err != nil {
+		return err
+	}
 	if err := s.embedded(ctx); err != nil {
 		return err
 	}
@@ -136,9 +155,6 @@ func (s *Server) connect() (err error) {
 	}
 	if s.store != nil || !s.has(RoleHooks) && !s.has(RoleComponents) {
 		return nil
-	}
-	if s.config.Influx.URL == "" {
-		return errors.New("influx.url: the roles hooks and components need it where the role influx does not run")
 	}
 	s.store, err = influx.New(s.config.Influx)
 	return err

@@ -157,6 +157,26 @@ func TestRolesAreNamed(t *testing.T) {
 	}
 }
 
+func TestAnInventoryWithMistakesStartsNothing(t *testing.T) {
+	dir := t.TempDir()
+	c := server.DefaultConfig()
+	c.Data, c.Broker.Listen, c.HTTP.Listen = filepath.Join(dir, "data"), "127.0.0.1:0", "127.0.0.1:0"
+	c.Registry.Inventory = filepath.Join(dir, "inventory.yaml")
+	if err := os.WriteFile(c.Registry.Inventory, []byte("site: {default_floor: one}\nplaces: [{device: nonsense}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	err := server.Run(t.Context(), c, server.Roles(), server.Options{}, slog.New(slog.NewTextHandler(&log, nil)))
+	for _, word := range []string{"site.default_floor", "places[0].device", "gateways"} {
+		if err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("%s is not named in: %v", word, err)
+		}
+	}
+	if _, err := os.Stat(c.Data); err == nil || log.Len() > 0 {
+		t.Errorf("something was started: %s", log.String())
+	}
+}
+
 func TestARoleThatCannotRunAloneSaysWhatItNeeds(t *testing.T) {
 	c := server.DefaultConfig()
 	c.Data = t.TempDir()

@@ -34,7 +34,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.SetOutput(stderr)
 	file := flags.String("config", "/etc/wattline/cloud.yaml", "configuration `file`")
 	list := flags.String("roles", "all", "the `roles` of this process, separated by commas")
-	check := flags.Bool("check", false, "check the configuration and end")
+	check := flags.Bool("check", false, "check the configuration and the inventory, and end")
 	debug := flags.Bool("debug", false, "log more")
 	show := flags.Bool("version", false, "print the version and end")
 	flags.Usage = func() {
@@ -63,6 +63,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if *check {
+		if err := server.Check(cfg, roles); err != nil {
+			return err
+		}
 		_, err := fmt.Fprintln(stdout, *file, "is fine")
 		return err
 	}
