@@ -197,12 +197,24 @@ func await(t *testing.T, what string, ok func() bool) {
 
 // counting counts how often it is asked, and takes its time.
 type counting struct {
+	mu   sync.Mutex // protects what follows
 	n    int
 	wait time.Duration
 }
 
 func (c *counting) Prove(context.Context, string, device.Micros, device.Micros) (json.RawMessage, error) {
+	c.mu.Lock()
 	c.n++
-	time.Sleep(c.wait)
+	wait := c.wait
+	c.mu.Unlock()
+	time.Sleep(wait)
 	return json.RawMessage(`[]`), nil
+}
+
+// from begins to count anew.
+func (c *counting) from(wait time.Duration) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, c.n, c.wait = c.n, 0, wait
+	return n
 }

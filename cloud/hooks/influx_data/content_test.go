@@ -230,8 +230,9 @@ func TestAFullQueueDiscardsAndNeverBlocks(t *testing.T) {
 // lines counts records of a log by message.
 type lines struct {
 	slog.Handler
-	mu  sync.Mutex // protects got
-	got map[string]int
+	mu    sync.Mutex // protects what follows
+	got   map[string]int
+	worst slog.Level
 }
 
 func (l *lines) Enabled(context.Context, slog.Level) bool { return true }
@@ -240,6 +241,7 @@ func (l *lines) Handle(_ context.Context, r slog.Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.got[r.Message]++
+	l.worst = max(l.worst, r.Level)
 	return nil
 }
 
@@ -271,19 +273,35 @@ func TestMalformedIsLoggedOnceForASourceAndMinute(t *testing.T) {
 	})
 }
 
-func TestAStoreThatIsAwayIsLoggedOnce(t *testing.T) {
-	log := &lines{Handler: slog.DiscardHandler, got: make(map[string]int)}
-	s := newHook(t, nil)
-	tries := 0
-	s.onWrite = func(string, string) error {
-		if tries++; tries%10 != 0 {
-			return errNotNow
-		}
-		return nil
-	}
-	h := influxdata.New(influxdata.Options{Store: s, Ledger: s, Pause: s.pause}, slog.New(log))
-	h.Handle(t.Context(), []bus.Message{pack("a-1", reading("g1"))}, s.send)
-	if diff := cmp.Diff(map[string]int{"store away: sources keep their readings": 1, "store back": 1}, log.got); diff != "" {
-		t.Error(diff)
+func TestRunSaysWhatCanNeverWork(t *testing.T) {
+	h := influxdata.New(influxdata.Options{Store: discard{}, Ledger: discard{}}, quiet)
+	if err := h.Run(t.Context(), bus.Options{URL: "nonsense"}); err == nil {
+		t.Error("no error for a broker that cannot be")
 	}
 }
+
+func TestAStoreThatIsAwayIsLoggedOnce(t *testing.T) {
+	for level, failure := range map[slog.Level]error{slog.LevelWarn: errNotNow, slog.LevelError: rightsError{}} {
+		log := &lines{Handler: slog.DiscardHandler, got: make(map[string]int)}
+		s := newHook(t, nil)
+		tries := 0
+		s.onWrite = func(string, string) error {
+			if tries++; tries%10 != 0 {
+				return failure
+			}
+			return nil
+		}
+		h := influxdata.New(influxdata.Options{Store: s, Ledger: s, Pause: s.pause}, slog.New(log))
+		h.Handle(t.Context(), []bus.Message{pack("a-1", reading("g1"))}, s.send)
+		if diff := cmp.Diff(map[string]int{"store away: sources keep their readings": 1, "store back": 1}, log.got); diff != "" || log.worst != level {
+			t.Errorf("%s, at %v", diff, log.worst)
+		}
+	}
+}
+
+// rightsError is 401 and 403: not now, and a person must act.
+type rightsError struct{}
+
+func (rightsError) Error() string       { return "status 403: forbidden" }
+func (rightsError) Refused() bool       { return false }
+func (rightsError) NeedsOperator() bool { return true }

@@ -96,11 +96,13 @@ func (h *Hook) Run(ctx context.Context, options bus.Options) error {
 	send := func(topic string, payload []byte) error {
 		return link.Send(bus.Message{Topic: topic, Payload: payload})
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	var workers sync.WaitGroup
 	for range writers {
 		workers.Go(func() { h.work(ctx, send) })
 	}
 	err := link.Run(ctx)
+	cancel() // a link that can never be gives up before ctx ends
 	workers.Wait()
 	return err
 }
@@ -281,19 +283,5 @@ func (h *Hook) Handle(ctx context.Context, messages []bus.Message, send func(top
 	}
 	if len(read) > 0 {
 		h.finish(ctx, read, send)
-	}
-}
-
-// answering logs once when something stops to answer, and once when it is back.
-func (h *Hook) answering(ctx context.Context, what string, err error) {
-	h.mu.Lock()
-	was := h.away[what]
-	h.away[what] = err != nil
-	h.mu.Unlock()
-	switch {
-	case err != nil && !was:
-		h.log.WarnContext(ctx, "store away: sources keep their readings", slog.String("component", what), slog.Any("err", err))
-	case err == nil && was:
-		h.log.InfoContext(ctx, "store back", slog.String("component", what))
 	}
 }

@@ -172,3 +172,31 @@ func (h *Hook) untilDone(ctx context.Context, what string, try func(context.Cont
 		}
 	}
 }
+
+// answering logs once when something stops to answer, and once when it is back.
+func (h *Hook) answering(ctx context.Context, what string, err error) {
+	h.mu.Lock()
+	was := h.away[what]
+	h.away[what] = err != nil
+	h.mu.Unlock()
+	switch {
+	case err != nil && !was:
+		level := slog.LevelWarn
+		if needsOperator(err) {
+			level = slog.LevelError
+		}
+		h.log.Log(ctx, level, "store away: sources keep their readings", slog.String("component", what), slog.Any("err", err))
+	case err == nil && was:
+		h.log.InfoContext(ctx, "store back", slog.String("component", what))
+	}
+}
+
+// needsOperator tells that waiting alone will hardly help: credentials, rights,
+// a full disk.
+func needsOperator(err error) bool {
+	o, ok := errors.AsType[interface {
+		error
+		NeedsOperator() bool
+	}](err)
+	return ok && o.NeedsOperator()
+}
