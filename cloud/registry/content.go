@@ -25,7 +25,7 @@ const (
 )
 
 var (
-	gatewayForm  = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+	gatewayForm  = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`) // as gateways hold their own id to
 	databaseForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
 	driverForm   = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
 )
@@ -136,7 +136,7 @@ func (c *compiler) readGateway(key string, g *Gateway) {
 	}
 	switch {
 	case !gatewayForm.MatchString(g.ID):
-		c.wrong(key+".id", "%.80q is not 1 to 63 lower-case letters, digits, - and _", g.ID)
+		c.wrong(key+".id", "%.80q is not a lower-case letter and up to 62 lower-case letters, digits, _ or -, as in edge-f2", g.ID)
 	case c.configs[g.ID] != nil:
 		c.wrong(key+".id", "%s is there twice", g.ID)
 	default:

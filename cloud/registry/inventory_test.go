@@ -49,6 +49,11 @@ func TestAllMistakesOfAnInventoryAreTold(t *testing.T) {
 			head + "places: [{device: sp_f1.g1, address: 'a b', mac: x, device_id: y, driver: '../x', max_power: -1, poll: 1ms, label: \"a\\nb\"}]\n",
 			[]string{"places[0].address", "places[0].mac", "places[0].device_id", "places[0].driver", "places[0].max_power", "places[0].poll", "places[0].label"},
 		},
+		"malformed, and nobody knows where": {
+			head + "places: [{device: g1, gateway: f9, address: 'a b', mac: x, device_id: y, driver: '../x', max_power: -1, poll: 1ms, label: \"a\\nb\"}]\n",
+			[]string{"places[0].device", "places[0].gateway", "places[0].address", "places[0].mac", "places[0].device_id", "places[0].driver", "places[0].max_power", "places[0].poll", "places[0].label"},
+		},
+		"a gateway id that the gateway itself would refuse": {"site: {default_floor: 1}\ngateways: [{id: 1f, floor: 1}]\n", []string{"gateways[0].id"}},
 		"addresses": {
 			head + "places: [{device: sp_f1.g1}, {device: sp_f1.g2, address: 'a:0'}, {device: sp_f1.g3, address: 'http://x'}, {device: sp_f1.g4, address: '-x'}]\n",
 			[]string{"places[0].address: required", "places[1].address", "places[2].address", "places[3].address"},

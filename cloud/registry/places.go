@@ -24,7 +24,8 @@ var (
 // readPlace takes one place in, or adds what it says to one of a series.
 func (c *compiler) readPlace(key string, p *Place) {
 	if p.Device.IsZero() {
-		c.wrong(key+".device", "required")
+		c.wrong(key+".device", "required, an id such as sp_f1.w.r0.c0")
+		c.looks(key, p)
 		return
 	}
 	if before, known := c.origin[p.Device.On(c.site.DefaultFloor)]; known && before.bare && p.Address == "" && before.id == p.Device {
@@ -59,6 +60,25 @@ func (c *compiler) describe(key string, p *Place) {
 	if !ok || known.key != key {
 		return // told already
 	}
+	c.details(key, p)
+	known.place.Label, known.place.Owner, known.place.Protected, known.place.MaxPower = p.Label, p.Owner, p.Protected, p.MaxPower
+	if p.MAC != "" {
+		mac, err := net.ParseMAC(p.MAC)
+		if err != nil {
+			mac = nil // told already
+		}
+		known.place.MAC = strings.ToUpper(mac.String())
+		c.claim(key, "mac", known.place.MAC)
+	}
+	if p.DeviceID != "" {
+		known.place.DeviceID = strings.ToUpper(p.DeviceID)
+		c.claim(key, "device_id", known.place.DeviceID)
+	}
+	c.origin[id] = known
+}
+
+// details checks what may be said of a place, whichever it is.
+func (c *compiler) details(key string, p *Place) {
 	c.text(key+".label", p.Label)
 	c.text(key+".owner", p.Owner)
 	c.text(key+".protected", p.Protected)
@@ -68,23 +88,24 @@ func (c *compiler) describe(key string, p *Place) {
 	if p.Poll != 0 && (p.Poll < time.Second || p.Poll > maxPoll) {
 		c.wrong(key+".poll", "%v is not 1s to %v", p.Poll, maxPoll)
 	}
-	known.place.Label, known.place.Owner, known.place.Protected, known.place.MaxPower = p.Label, p.Owner, p.Protected, p.MaxPower
-	if p.MAC != "" {
-		mac, err := net.ParseMAC(p.MAC)
-		if err != nil || len(mac) != 6 {
-			c.wrong(key+".mac", "%.40q is not a MAC address such as AC:84:C6:59:D9:A1", p.MAC)
-		}
-		known.place.MAC = strings.ToUpper(mac.String())
-		c.claim(key, "mac", known.place.MAC)
+	if mac, err := net.ParseMAC(p.MAC); p.MAC != "" && (err != nil || len(mac) != 6) {
+		c.wrong(key+".mac", "%.40q is not a MAC address such as AC:84:C6:59:D9:A1", p.MAC)
 	}
-	if p.DeviceID != "" {
-		known.place.DeviceID = strings.ToUpper(p.DeviceID)
-		if !deviceIDForm.MatchString(known.place.DeviceID) {
-			c.wrong(key+".device_id", "%.60q is not 40 hex digits", p.DeviceID)
-		}
-		c.claim(key, "device_id", known.place.DeviceID)
+	if p.DeviceID != "" && !deviceIDForm.MatchString(strings.ToUpper(p.DeviceID)) {
+		c.wrong(key+".device_id", "%.60q is not 40 hex digits", p.DeviceID)
 	}
-	c.origin[id] = known
+}
+
+// looks checks what can be said of a place whose id is not known.
+func (c *compiler) looks(key string, p *Place) {
+	c.details(key, p)
+	c.driver(key+".driver", cmp.Or(p.Driver, defaultDriver))
+	if p.Address != "" && !validAddress(p.Address) {
+		c.wrong(key+".address", "%.80q is not host or host:port", p.Address)
+	}
+	if p.Gateway != "" && c.configs[p.Gateway] == nil {
+		c.wrong(key+".gateway", "%.80q is not in gateways", p.Gateway)
+	}
 }
 
 // put enters a place, told as key in the inventory.
