@@ -11,17 +11,18 @@ import (
 	"syscall"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/wattline/wattline/shared/metrics"
 )
 
 const (
-	largePackets  = 128 << 20 // bytes of memory for large packets that are arriving
-	writesPending = 2048      // messages to a client between mochi and its buffer
-	readBuffer    = 8 << 10   // bytes
-	maxInflight   = 60_000    // messages a client has not acknowledged; its bytes are bounded before
-	sysInterval   = 60        // s between mochi's $SYS messages, each of which stops the world
+	largePackets  = 64 << 20 // bytes of memory for large packets that are arriving
+	writesPending = 2048     // messages to a client between mochi and its buffer
+	readBuffer    = 8 << 10  // bytes
+	maxInflight   = 60_000   // messages a client has not acknowledged; its bytes are bounded before
+	sysInterval   = 60       // s between mochi's $SYS messages, each of which stops the world
 )
 
 // Broker is a running broker.
@@ -50,7 +51,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Broker, error) {
 		return nil, fmt.Errorf("start the MQTT broker on %s: %w", cfg.Listen, err)
 	}
 	b := &Broker{
-		limits:  &limits{maxPacket: cfg.MaxPacketBytes, large: semaphore.NewWeighted(max(largePackets, 2*int64(cfg.MaxPacketBytes))), hard: 2 * cfg.BufferBytes},
+		limits:  &limits{maxPacket: cfg.MaxPacketBytes, large: budget(cfg), largeRoles: budget(cfg), hard: 2 * cfg.BufferBytes},
 		counted: &counters{},
 	}
 	b.listener = newListener(nl, cfg.MaxClients, b.limits, b.counted, log)
@@ -73,10 +74,15 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Broker, error) {
 	return b, nil
 }
 
+func budget(cfg Config) *semaphore.Weighted {
+	return semaphore.NewWeighted(max(largePackets, copies*int64(cfg.MaxPacketBytes)))
+}
+
 func (b *Broker) serve() error {
 	if err := b.server.AddHook(b.guard, nil); err != nil {
 		return err
 	}
+	b.server.Topics.Subscribe("", packets.Subscription{Filter: everything})
 	if err := b.server.AddListener(b.listener); err != nil {
 		return err
 	}

@@ -2,7 +2,10 @@ package broker_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,6 +13,7 @@ import (
 
 	"github.com/wattline/wattline/cloud/broker"
 	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/metrics"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,10 +36,10 @@ func start(t testing.TB, change ...func(*broker.Config)) *broker.Broker {
 	return b
 }
 
-// link connects to the broker for the life of the test and waits until it is up.
-func link(t testing.TB, b *broker.Broker, o bus.Options) *bus.Link {
+// link connects for the life of the test and waits until it is up.
+func link(t testing.TB, url string, o bus.Options) *bus.Link {
 	t.Helper()
-	o.URL = b.URL()
+	o.URL = url
 	l := bus.NewLink(o, quiet)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -46,17 +50,15 @@ func link(t testing.TB, b *broker.Broker, o bus.Options) *bus.Link {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	up, stop := context.WithTimeout(t.Context(), 10*time.Second)
-	defer stop()
-	if err := l.AwaitUp(up); err != nil {
+	if err := l.AwaitUp(within(t)); err != nil {
 		t.Fatalf("%s: %v", o.ClientID, err)
 	}
 	return l
 }
 
-func hearing(t testing.TB, b *broker.Broker, o bus.Options, filters ...string) <-chan bus.Message {
+func hearing(t testing.TB, url string, o bus.Options, filters ...string) <-chan bus.Message {
 	t.Helper()
-	heard := make(chan bus.Message, 10_000)
+	heard := make(chan bus.Message, 100_000)
 	o.Up = func(ctx context.Context, s *bus.Session) error {
 		for _, f := range filters {
 			if err := s.Subscribe(ctx, f, func(m bus.Message) { heard <- m }); err != nil {
@@ -65,13 +67,13 @@ func hearing(t testing.TB, b *broker.Broker, o bus.Options, filters ...string) <
 		}
 		return nil
 	}
-	link(t, b, o)
+	link(t, url, o)
 	return heard
 }
 
 func within(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -87,18 +89,225 @@ func next(t testing.TB, heard <-chan bus.Message) bus.Message {
 	}
 }
 
-func TestMessagesPassAndRetainedOnesStay(t *testing.T) {
-	b := start(t)
-	heard := hearing(t, b, bus.Options{ClientID: "listener"}, "a/#")
-	l := link(t, b, bus.Options{ClientID: "speaker"})
-	if err := l.Publish(within(t), bus.Message{Topic: "a/b", Payload: []byte("x"), Retained: true}); err != nil {
+func publish(t testing.TB, l *bus.Link, topic, payload string, retained bool) {
+	t.Helper()
+	if err := l.Publish(within(t), bus.Message{Topic: topic, Payload: []byte(payload), Retained: retained}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// eventually polls until the condition holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); !holds(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: never", what)
+		}
+		time.Sleep(5 * time.Millisecond) // polling under a deadline
+	}
+}
+
+func TestMessagesPassAndRetainedOnesStay(t *testing.T) {
+	b := start(t)
+	heard := hearing(t, b.URL(), bus.Options{ClientID: "listener"}, "a/#")
+	l := link(t, b.URL(), bus.Options{ClientID: "speaker"})
+	publish(t, l, "a/b", "x", true)
 	if m := next(t, heard); m.Topic != "a/b" || string(m.Payload) != "x" || m.Retained {
 		t.Errorf("%+v", m)
 	}
-	late := hearing(t, b, bus.Options{ClientID: "late"}, "a/b")
+	late := hearing(t, b.URL(), bus.Options{ClientID: "late"}, "a/b")
 	if m := next(t, late); string(m.Payload) != "x" || !m.Retained {
 		t.Errorf("retained: %+v", m)
 	}
+}
+
+func TestSharedSubscriptionsGiveEachMessageOnce(t *testing.T) {
+	b := start(t)
+	var heard [3]<-chan bus.Message
+	for i := range heard {
+		heard[i] = hearing(t, b.URL(), bus.Options{ClientID: fmt.Sprint("member", i)}, "$share/hook/data/+/influx_data/#")
+	}
+	all := hearing(t, b.URL(), bus.Options{ClientID: "all"}, "data/#")
+	l := link(t, b.URL(), bus.Options{ClientID: "speaker"})
+	const n = 300
+	for i := range n {
+		publish(t, l, "data/x/influx_data/sp", fmt.Sprint(i), false)
+	}
+	for i := range n {
+		if m := next(t, all); string(m.Payload) != fmt.Sprint(i) {
+			t.Fatalf("message %d is %s", i, m.Payload)
+		}
+	}
+	eventually(t, "all shared", func() bool { return len(heard[0])+len(heard[1])+len(heard[2]) >= n })
+	for i := range heard {
+		if len(heard[i]) == 0 {
+			t.Errorf("member %d got nothing", i)
+		}
+	}
+}
+
+// A client subscribes twice; what the first subscription brings is under way
+// with the packet identifiers that the second one comes with.
+func TestSubscribingWhileRetainedMessagesArrive(t *testing.T) {
+	b := start(t)
+	l := link(t, b.URL(), bus.Options{ClientID: "speaker"})
+	const n = 2000
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { publish(t, l, fmt.Sprintf("registry/places/p%d", i), "x", true) })
+		if i%100 == 99 {
+			all.Wait()
+		}
+	}
+	all.Wait()
+	c := connect(t, b, "", 60) // that never acknowledges
+	for i := range 100 {
+		if !c.subscribe(uint16(i+1), []string{"registry/#", "a"}[i%2]) {
+			t.Fatalf("subscription %d was refused", i)
+		}
+	}
+	for i := range 5 {
+		heard := hearing(t, b.URL(), bus.Options{ClientID: fmt.Sprint("listener", i)}, "registry/#", "gateways/+/status", "alerts/#", "a", "b", "c", "d", "e", "f")
+		for range n {
+			next(t, heard)
+		}
+	}
+}
+
+// An id that connects again and again must never be left without its
+// subscription, and its wills come before what it says next.
+func TestTakeoversLeaveNobodyDeaf(t *testing.T) {
+	b := start(t)
+	speaker := link(t, b.URL(), bus.Options{ClientID: "speaker"})
+	for range 150 {
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() {
+				c := dial(t, b) // and may be thrown out before it is welcomed
+				c.send(connectPacket<<4, connectBody("same", 4, 60, "", "", "", ""))
+				c.subscribe(1, "a")
+			})
+		}
+		all.Wait()
+		last := connect(t, b, "same", 60)
+		last.subscribe(1, "a")
+		publish(t, speaker, "a", "x", false)
+		if p := last.read(); p.kind != publishPacket {
+			t.Fatalf("got packet %d instead of the message", p.kind)
+		}
+	}
+}
+
+func TestWillComesBeforeTheNextLifeOfItsClient(t *testing.T) {
+	b := start(t)
+	heard := hearing(t, b.URL(), bus.Options{ClientID: "listener"}, "gateways/+/status")
+	for i := range 50 {
+		c := connectWith(t, b, "f1-00000000000000aa", 60, "gateways/f1/status", "gone")
+		c.publish("gateways/f1/status", fmt.Sprint(i))
+		if m := next(t, heard); string(m.Payload) != fmt.Sprint(i) {
+			t.Fatalf("round %d: %s", i, m.Payload)
+		}
+		again := connectWith(t, b, "f1-00000000000000aa", 60, "gateways/f1/status", "gone")
+		again.publish("gateways/f1/status", "back")
+		if m := next(t, heard); string(m.Payload) != "gone" {
+			t.Fatalf("round %d: %s before the will", i, m.Payload)
+		}
+		if m := next(t, heard); string(m.Payload) != "back" {
+			t.Fatalf("round %d: %s", i, m.Payload)
+		}
+		again.send(disconnectPacket<<4, nil) // a proper farewell: no will
+	}
+}
+
+func TestNoSessionOutlivesItsConnection(t *testing.T) {
+	b := start(t)
+	body := connectBody("lasting", 4, 60, "", "", "", "")
+	body[7] &^= 2 // asks for a session that lasts
+	c := dial(t, b)
+	c.send(connectPacket<<4, body)
+	c.read()
+	c.subscribe(1, "a")
+	c.Close()
+	speaker := link(t, b.URL(), bus.Options{ClientID: "speaker"})
+	publish(t, speaker, "a", "while away", false)
+	back := dial(t, b)
+	back.send(connectPacket<<4, body)
+	if p := back.read(); p.kind != connectAnswer || p.body[0] != 0 || p.body[1] != 0 {
+		t.Errorf("a session was promised: %v", p)
+	}
+	back.ping()
+	if p := back.read(); p.kind != pingAnswer {
+		t.Errorf("got packet %d of an earlier session", p.kind)
+	}
+}
+
+func TestCloseEndsEverythingSoon(t *testing.T) {
+	b := start(t)
+	for range 20 {
+		dial(t, b) // says nothing
+		connect(t, b, "", 0)
+	}
+	begin := time.Now()
+	b.Close()
+	b.Close()
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+func TestTheEndOfTheContextCloses(t *testing.T) {
+	cfg := broker.DefaultConfig()
+	cfg.Listen = "127.0.0.1:0"
+	ctx, cancel := context.WithCancel(t.Context())
+	b, err := broker.Start(ctx, cfg, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := connect(t, b, "x", 0)
+	cancel()
+	for err := error(nil); err == nil; _, err = c.tryRead() { // until the broker hangs up
+	}
+	b.Close()
+}
+
+func TestAddressesThatCannotBe(t *testing.T) {
+	b := start(t)
+	cfg := broker.DefaultConfig()
+	for address, want := range map[string]string{
+		b.Addr():            "choose another with WATTLINE_MQTT or broker.listen",
+		"0.0.0.0:0":         "not on loopback",
+		":1883":             "not on loopback",
+		"example.com:1883":  "not on loopback",
+		"127.0.0.1":         "not host:port",
+		"127.0.0.1:http-no": "start the MQTT broker on",
+	} {
+		cfg.Listen = address
+		if b, err := broker.Start(t.Context(), cfg, quiet); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", address, err)
+			if err == nil {
+				b.Close()
+			}
+		}
+	}
+	bad := broker.Config{Listen: "x"}
+	if err := bad.Validate(); err == nil || strings.Count(err.Error(), "\n") < 6 {
+		t.Errorf("not all mistakes: %v", err)
+	}
+}
+
+func TestMetricsTellWhatHappens(t *testing.T) {
+	b := start(t)
+	reg := metrics.New()
+	b.Register(reg)
+	heard := hearing(t, b.URL(), bus.Options{ClientID: "listener"}, "a")
+	publish(t, link(t, b.URL(), bus.Options{ClientID: "speaker"}), "a", "x", false)
+	next(t, heard)
+	eventually(t, "metrics", func() bool {
+		var text strings.Builder
+		if err := reg.WriteText(&text); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(text.String(), "wattline_broker_clients 2\n") && strings.Contains(text.String(), "wattline_broker_messages_in_total 1\n") &&
+			strings.Contains(text.String(), "wattline_broker_messages_out_total 1\n") && strings.Contains(text.String(), "wattline_broker_waiting_bytes 0\n")
+	})
 }

@@ -59,7 +59,7 @@ func (c *Config) Validate() error {
 	least("max_clients", c.MaxClients, 10)
 	least("max_packet_bytes", c.MaxPacketBytes, 1<<20)
 	least("client_buffer_bytes", c.ClientBufferBytes, 1<<20)
-	least("buffer_bytes", c.BufferBytes, max(1<<20, c.ClientBufferBytes))
+	least("buffer_bytes", c.BufferBytes, max(4*c.MaxPacketBytes, c.ClientBufferBytes, 1<<20))
 	least("max_retained", c.MaxRetained, 1000)
 	least("retained_bytes", c.RetainedBytes, 1<<20)
 	if c.MaxPacketBytes > maxRemaining {

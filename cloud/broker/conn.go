@@ -14,15 +14,16 @@ import (
 const (
 	connectTime   = 10 * time.Second // to say CONNECT
 	packetTime    = 10 * time.Second // to finish a packet that was begun,
-	packetRate    = 32 << 10         // plus what it takes at this many bytes a second
+	packetRate    = 256 << 10        // plus what it takes at this many bytes a second
 	writeTime     = 10 * time.Second // without a byte taken before a client is given up
 	lingerTime    = time.Second      // for the last words of a connection
 	writePiece    = 64 << 10         // bytes handed to the network at once
-	keptBuffer    = 64 << 10         // capacity of an idle write buffer
+	firstPiece    = 4 << 10          // bytes allocated for a packet when none waits
 	maxConnect    = 256 << 10        // bytes of a CONNECT packet
 	smallPacket   = 64 << 10         // bytes of a packet that needs no budget
 	maxRemaining  = 268_435_455      // MQTT 3.1.1 section 2.2.3
 	maxLengthSize = 4
+	copies        = 4 // of a large packet in memory
 )
 
 var (
@@ -44,27 +45,34 @@ type conn struct {
 	// for the one reader
 	frame frame
 	due   time.Time // deadline of the packet under way
-	held  int64     // of limits.large
+	// What of lent, one of limits' two, a large packet under way holds, and
+	// one that mochi is at work on.
+	lent         *semaphore.Weighted
+	held, passed int64
 
 	who      Who // set before the session is established
 	id       string
 	inflight ledger
+	evicted  bool // the listener's, under its lock
 
 	mu      sync.Mutex // protects the fields below
-	out     []byte     // waits to be written
+	out     [][]byte   // waits to be written, small packets together
+	waits   int        // bytes of it
 	failure error
 	closing bool
 	wake    chan struct{}
 	drained chan struct{} // closed when the writer has ended
-	pending atomic.Int64  // len(out) and what the writer holds
+	pending atomic.Int64  // bytes in out and in the writer's hands
 }
 
 // limits are what all connections share.
 type limits struct {
 	maxPacket int
-	large     *semaphore.Weighted // bytes of large packets that are arriving
-	hard      int                 // bytes of a client's write buffer
-	waiting   atomic.Int64        // bytes that wait to be sent or acknowledged, of all
+	// What large packets that are arriving take: those of roles, who must not
+	// wait behind strangers, and those of others.
+	largeRoles, large *semaphore.Weighted
+	hard              int          // bytes of a client's write buffer
+	waiting           atomic.Int64 // bytes that wait to be sent or acknowledged, of all
 }
 
 func newConn(c net.Conn, l *limits) *conn {
@@ -79,9 +87,9 @@ func newConn(c net.Conn, l *limits) *conn {
 
 // Read reads and looks at the packets that pass.
 func (c *conn) Read(p []byte) (int, error) {
-	if c.held > 0 && !c.frame.underWay() {
-		c.limits.large.Release(c.held)
-		c.held = 0
+	if c.passed > 0 { // mochi asks for more, so it has done with it
+		c.lent.Release(c.passed)
+		c.passed = 0
 	}
 	n, err := c.Conn.Read(p)
 	if n > 0 {
@@ -105,6 +113,9 @@ func (c *conn) watch(b []byte) error {
 			return err
 		}
 		b = rest
+		if c.held > 0 && c.frame.left == 0 {
+			c.passed, c.held = c.passed+c.held, 0
+		}
 		if !begun {
 			continue
 		}
@@ -138,14 +149,18 @@ func (c *conn) readUntil(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
-// budget waits for memory for a large packet; mochi holds it twice.
+// budget waits for memory for a large packet; mochi holds it twice while it
+// arrives, and again as it passes it on.
 func (c *conn) budget(size int64) error {
 	ctx, cancel := context.WithTimeout(context.Background(), packetTime)
 	defer cancel()
-	if c.limits.large.Acquire(ctx, 2*size) != nil {
+	if c.lent = c.limits.large; c.who.Role {
+		c.lent = c.limits.largeRoles
+	}
+	if c.lent.Acquire(ctx, copies*size) != nil {
 		return errBudget
 	}
-	c.held += 2 * size
+	c.held = copies * size
 	if c.frame.packets > 1 {
 		c.due = time.Time{} // the waiting was not the client's fault
 	}
@@ -165,7 +180,7 @@ func (c *conn) SetDeadline(t time.Time) error {
 func (c *conn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.failure == nil && len(c.out)+len(p) > c.limits.hard {
+	if c.failure == nil && c.waits+len(p) > c.limits.hard {
 		c.failure = errSlow
 		_ = c.Conn.Close()
 		c.poke()
@@ -173,11 +188,27 @@ func (c *conn) Write(p []byte) (int, error) {
 	if c.failure != nil || c.closing {
 		return 0, net.ErrClosed
 	}
-	c.out = append(c.out, p...)
+	c.put(p)
+	c.waits += len(p)
 	c.pending.Add(int64(len(p)))
 	c.limits.waiting.Add(int64(len(p)))
 	c.poke()
 	return len(p), nil
+}
+
+// put appends p to what waits: to the last piece if it fits, so that a burst of
+// small packets is one write to the network. Pieces never move, so that a long
+// queue is not copied as it grows.
+func (c *conn) put(p []byte) {
+	if last := len(c.out) - 1; last >= 0 && len(c.out[last])+len(p) <= cap(c.out[last]) {
+		c.out[last] = append(c.out[last], p...)
+		return
+	}
+	size := firstPiece
+	if len(c.out) > 0 {
+		size = writePiece
+	}
+	c.out = append(c.out, append(make([]byte, 0, max(size, len(p))), p...))
 }
 
 func (c *conn) poke() {
@@ -185,6 +216,12 @@ func (c *conn) poke() {
 	case c.wake <- struct{}{}:
 	default:
 	}
+}
+
+// drop closes without last words.
+func (c *conn) drop() {
+	_ = c.Conn.Close()
+	_ = c.Close()
 }
 
 // Close lets the last words out, for a second at most, and stops the reader at
@@ -205,60 +242,68 @@ func (c *conn) Close() error {
 func (c *conn) writeOut() {
 	defer close(c.drained)
 	defer c.Conn.Close()
-	var spare []byte
 	for range c.wake {
 		for {
-			c.mu.Lock()
-			batch, closing := c.out, c.closing
-			if len(batch) == 0 || c.failure != nil {
-				done := closing || c.failure != nil
-				c.mu.Unlock()
-				if done {
-					return
-				}
+			piece, done := c.next()
+			if done {
+				return
+			}
+			if piece == nil {
 				break
 			}
-			c.out = spare[:0]
-			c.mu.Unlock()
-			if err := c.send(batch, closing); err != nil {
+			if err := c.send(piece); err != nil {
 				c.mu.Lock()
 				c.failure = err
 				c.mu.Unlock()
 				return
 			}
-			if spare = batch; cap(spare) > keptBuffer {
-				spare = nil
-			}
 		}
 	}
 }
 
-// send writes a batch in pieces, each under a deadline of its own.
-func (c *conn) send(batch []byte, closing bool) error {
-	for len(batch) > 0 {
-		piece := batch[:min(len(batch), writePiece)]
-		if !closing {
-			c.mu.Lock()
-			if closing = c.closing; !closing {
-				_ = c.Conn.SetWriteDeadline(time.Now().Add(writeTime))
-			}
-			c.mu.Unlock()
+// next takes the first piece that waits; done tells that there is nothing more
+// to do.
+func (c *conn) next() (piece []byte, done bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.failure != nil:
+		return nil, true
+	case len(c.out) == 0:
+		return nil, c.closing
+	}
+	piece = c.out[0]
+	c.out[0] = nil
+	if c.out = c.out[1:]; len(c.out) == 0 {
+		c.out = nil
+	}
+	c.waits -= len(piece)
+	return piece, false
+}
+
+// send writes in portions, each under a deadline of its own.
+func (c *conn) send(piece []byte) error {
+	for len(piece) > 0 {
+		c.mu.Lock()
+		if !c.closing { // Close has set its own
+			_ = c.Conn.SetWriteDeadline(time.Now().Add(writeTime))
 		}
-		n, err := c.Conn.Write(piece)
+		c.mu.Unlock()
+		n, err := c.Conn.Write(piece[:min(len(piece), writePiece)])
 		c.pending.Add(int64(-n))
 		c.limits.waiting.Add(int64(-n))
 		if err != nil {
 			return err
 		}
-		batch = batch[n:]
+		piece = piece[n:]
 	}
 	return nil
 }
 
 // end gives back what the connection held. mochi and the writer have ended.
 func (c *conn) end() {
-	if c.held > 0 {
-		c.limits.large.Release(c.held)
+	if n := c.held + c.passed; n > 0 {
+		c.lent.Release(n)
 	}
 	c.limits.waiting.Add(-c.pending.Load())
 	c.inflight.clear()

@@ -17,8 +17,9 @@ import (
 const (
 	takeoverTime     = 5 * time.Second
 	maxClientID      = 256
-	maxSubscriptions = 1000    // of one client
-	smallShare       = 1 << 20 // bytes a client may always have waiting
+	maxSubscriptions = 1000      // of one client
+	messageCost      = 1 << 10   // bytes that mochi needs for a message beside its payload
+	smallShare       = 256 << 10 // bytes a client may always have waiting
 )
 
 // guard is the hook by which mochi asks for the rules and tells what it does.
@@ -159,22 +160,26 @@ func (g *guard) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 		return true
 	case !Allowed(c.who, Hear, topic):
 		return false
-	case g.crowded(c):
+	case g.crowded(c, 0, 0):
 		g.counted.slow.Add(1)
 		return false
 	}
 	return true
 }
 
-// crowded tells whether so much waits for the client that it gets no more.
-func (g *guard) crowded(c *conn) bool {
+// crowded tells whether so much waits for the client that a message of that
+// size is too much. What is sent with QoS 1 is there twice: as it waits, and as
+// it waits to be acknowledged. others is what is about to be given to others.
+func (g *guard) crowded(c *conn, size int, others int64) bool {
 	share := g.share
 	if c.who.Role {
 		share = g.all
 	}
-	own := max(c.pending.Load(), c.inflight.bytes.Load())
-	return own > share || own > smallShare && c.limits.waiting.Load() > g.all
+	own := c.pending.Load() + c.inflight.bytes.Load() + weight(size)
+	return own > share || own > smallShare && c.limits.waiting.Load()+others+weight(size) > g.all
 }
+
+func weight(size int) int64 { return 2*int64(size) + messageCost }
 
 // OnPacketRead keeps mochi from refusing a subscription because its packet
 // identifier is that of a message under way to the client: the two are numbered
@@ -199,23 +204,46 @@ func (g *guard) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	return pk
 }
 
-// OnSelectSubscribers prefers the members of a shared subscription that keep up.
-func (g *guard) OnSelectSubscribers(subs *mqtt.Subscribers, _ packets.Packet) *mqtt.Subscribers {
+// everything is a shared filter with nobody behind it. mochi asks for the choice
+// of subscribers only where a shared filter matches, and copies a message for
+// each subscriber before it asks whether that one may have it.
+const everything = "$share/wattline/#"
+
+// OnSelectSubscribers leaves those out that get no more for now, before a copy
+// of the message is made for them, and prefers the members of a shared
+// subscription that keep up.
+func (g *guard) OnSelectSubscribers(subs *mqtt.Subscribers, pk packets.Packet) *mqtt.Subscribers {
+	size, others := len(pk.Payload), int64(0)
+	delete(subs.Shared, everything)
 	for _, members := range subs.Shared {
 		for id := range members {
 			if len(members) == 1 {
 				break
 			}
-			cl, ok := g.clients(id)
-			if ok {
-				if c := connOf(cl); c != nil && !g.crowded(c) {
-					continue
-				}
+			if g.busy(id, size, others) {
+				delete(members, id)
 			}
-			delete(members, id)
 		}
 	}
+	for id := range subs.Subscriptions {
+		if g.busy(id, size, others) {
+			g.counted.slow.Add(1)
+			delete(subs.Subscriptions, id)
+			continue
+		}
+		others += weight(size)
+	}
 	return subs
+}
+
+// busy tells whether a client gets no more for now, or is none any more.
+func (g *guard) busy(id string, size int, others int64) bool {
+	cl, ok := g.clients(id)
+	if !ok {
+		return true
+	}
+	c := connOf(cl)
+	return c == nil || g.crowded(c, size, others)
 }
 
 // OnPublish takes the retained flag off what does not fit.
@@ -244,7 +272,7 @@ func (g *guard) keep(topic string, size int) bool {
 func (g *guard) OnQosPublish(cl *mqtt.Client, pk packets.Packet, _ int64, _ int) {
 	size := 0
 	if pk.FixedHeader.Type == packets.Publish {
-		size = len(pk.Payload) + len(pk.TopicName)
+		size = len(pk.Payload) + messageCost
 	}
 	if c := connOf(cl); c != nil {
 		c.inflight.set(pk.PacketID, size)

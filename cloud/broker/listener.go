@@ -31,10 +31,11 @@ type listener struct {
 
 	running sync.WaitGroup
 
-	mu     sync.Mutex // protects the fields below
-	closed bool
-	open   map[*conn]*list.Element // nil element once it has said CONNECT
-	silent *list.List              // of *conn, oldest first
+	mu      sync.Mutex // protects the fields below
+	closed  bool
+	leaving int                     // of open, those evicted and about to end
+	open    map[*conn]*list.Element // nil element once it has said CONNECT
+	silent  *list.List              // of *conn, oldest first
 }
 
 var _ listeners.Listener = (*listener)(nil)
@@ -74,7 +75,7 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 func (l *listener) admit(c *conn, establish listeners.EstablishFn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || len(l.open) >= l.most+maxSilent {
+	if l.closed || len(l.open)-l.leaving >= l.most+maxSilent {
 		return false
 	}
 	l.open[c] = l.silent.PushBack(c)
@@ -82,8 +83,10 @@ func (l *listener) admit(c *conn, establish listeners.EstablishFn) bool {
 		oldest, ok := l.silent.Remove(l.silent.Front()).(*conn)
 		if ok {
 			l.open[oldest] = nil
+			oldest.evicted = true
+			l.leaving++
 			l.counted.refused.Add(1)
-			_ = oldest.Close()
+			oldest.drop()
 		}
 	}
 	l.running.Go(c.writeOut) // under the lock, so that Close waits for them
@@ -127,6 +130,9 @@ func (l *listener) forget(c *conn) {
 		l.silent.Remove(e)
 	}
 	delete(l.open, c)
+	if c.evicted {
+		l.leaving--
+	}
 }
 
 // Close stops accepting, ends all connections and waits for them.
