@@ -19,7 +19,6 @@ type building struct {
 	settings
 	out      io.Writer
 	children []*child
-	pages    []string
 	died     chan *child
 }
 
@@ -43,18 +42,53 @@ func (b *building) start(ctx context.Context) error {
 	return nil
 }
 
-func (b *building) launch(ctx context.Context, name string, args ...string) (*child, error) {
+func (b *building) launch(ctx context.Context, name string, again func(context.Context) error, args ...string) (*child, error) {
 	args[0] = filepath.Join(b.bin, args[0])
 	c, err := startChild(ctx, name, logFile(b.data, name), args...)
 	if err != nil {
 		return nil, err
 	}
+	c.again = again
 	b.children = append(b.children, c)
 	go func() {
 		<-c.done
 		b.died <- c
 	}()
 	return c, nil
+}
+
+// downtime is how long a killed program stays away: long enough to see on a
+// gateway's page how readings wait.
+const downtime = 10 * time.Second
+
+// watch runs until ctx ends. What somebody kills comes back, as a box in a
+// cupboard would; a program that ends by itself is an error.
+func (b *building) watch(ctx context.Context) error {
+	var away []*child
+	var back <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case dead := <-b.died:
+			b.children = slices.DeleteFunc(b.children, func(c *child) bool { return c == dead })
+			if !dead.killed() {
+				return fmt.Errorf("%s ended by itself; its last lines:\n%s", dead.name, dead.tail())
+			}
+			b.say("%s was killed; it comes back in %v", dead.name, downtime)
+			if away = append(away, dead); back == nil {
+				back = time.After(downtime)
+			}
+		case <-back:
+			for _, c := range away {
+				if err := c.again(ctx); err != nil && ctx.Err() == nil {
+					return err
+				}
+			}
+			away, back = nil, nil
+			b.say("processes now: %s", b.pids())
+		}
+	}
 }
 
 // stop ends what was started, in the order of the data's way: gateways, cloud,
@@ -72,7 +106,7 @@ func (b *building) stop() {
 func (b *building) path(name string) string { return filepath.Join(b.data, name) }
 
 func (b *building) startPlugs(ctx context.Context) error {
-	c, err := b.launch(ctx, "plugsim", "plugsim", "-floors", fmt.Sprint(b.floors), "-inventory", b.path("places.yaml"))
+	c, err := b.launch(ctx, "plugsim", b.startPlugs, "plugsim", "-floors", fmt.Sprint(b.floors), "-inventory", b.path("places.yaml"))
 	if err != nil {
 		return err
 	}
@@ -108,7 +142,7 @@ func (b *building) startCloud(ctx context.Context) error {
 	if err := os.WriteFile(b.path("cloud.yaml"), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write the cloud's configuration: %w", err)
 	}
-	c, err := b.launch(ctx, "cloud", "wattline-cloud", "-config", b.path("cloud.yaml"))
+	c, err := b.launch(ctx, "cloud", b.startCloud, "wattline-cloud", "-config", b.path("cloud.yaml"))
 	if err != nil {
 		return err
 	}
@@ -122,21 +156,32 @@ func (b *building) startCloud(ctx context.Context) error {
 
 func (b *building) startGateways(ctx context.Context) error {
 	for n := 1; n <= b.floors; n++ {
-		name, page := fmt.Sprintf("edge-f%d", n), b.statusAddress(ctx, n)
-		text := fmt.Sprintf("gateway: %s\ndata: %s\nbroker: {url: %q}\nstatus: {listen: %q}\n", name, b.path(name), "tcp://"+b.mqtt, page)
-		if err := os.WriteFile(b.path(name+".yaml"), []byte(text), 0o600); err != nil {
-			return fmt.Errorf("write a gateway's configuration: %w", err)
-		}
-		c, err := b.launch(ctx, name, "wattline-edge", "-config", b.path(name+".yaml"))
+		page, err := b.statusAddress(ctx, n)
 		if err != nil {
 			return err
 		}
-		if err := c.until(c.said("gateway starts"), 30*time.Second); err != nil {
+		if err := b.startGateway(ctx, n, page); err != nil {
 			return err
 		}
-		b.pages = append(b.pages, page)
-		b.say("gateway %s: its own page on http://%s", name, page)
 	}
+	return nil
+}
+
+func (b *building) startGateway(ctx context.Context, n int, page string) error {
+	name := fmt.Sprintf("edge-f%d", n)
+	text := fmt.Sprintf("gateway: %s\ndata: %s\nbroker: {url: %q}\nstatus: {listen: %q}\n", name, b.path(name), "tcp://"+b.mqtt, page)
+	if err := os.WriteFile(b.path(name+".yaml"), []byte(text), 0o600); err != nil {
+		return fmt.Errorf("write a gateway's configuration: %w", err)
+	}
+	again := func(ctx context.Context) error { return b.startGateway(ctx, n, page) }
+	c, err := b.launch(ctx, name, again, "wattline-edge", "-config", b.path(name+".yaml"))
+	if err != nil {
+		return err
+	}
+	if err := c.until(c.said("gateway starts"), 30*time.Second); err != nil {
+		return err
+	}
+	b.say("gateway %s: its own page on http://%s", name, page)
 	return nil
 }
 
@@ -189,7 +234,7 @@ It runs: %d floors, %d places each. Try, in another terminal:
 
   curl '%s/api/v1/devices?floor=1&type=g'
   curl '%s/api/v1/readings?measurement=power&id=sp_f1.w.r0.c0'
-  curl '%s/api/v1/readings?measurement=power&operation=mean&every=1m&group_by=floor&from=%d'
+  curl '%s/api/v1/readings?measurement=power&operation=mean&every=1m&group_by=floor&fill=none&from=%d'
   curl -X PUT '%s/api/v1/devices/sp_f1.g0/relay' -H 'Content-Type: application/json' -d '{"on": false, "reason": "trying"}'
   curl -X POST '%s/api/v1/commands' -H 'Content-Type: application/json' -d '{"select": {"floor": 2, "row": 1}, "on": true}'
   curl -X PUT '%s/api/v1/devices/sp_f1.g5/relay' -H 'Content-Type: application/json' -d '{"on": false}'   # protected: refused
@@ -197,8 +242,9 @@ It runs: %d floors, %d places each. Try, in another terminal:
   curl '%s/api/v1/ledger'                 # is anything missing?
   curl '%s/api/out/influx_query/sp/power?operation=mean&type=w'      # as IoToad's clients ask
 
-Then pull a cable: kill -9 any of the processes (%s), start again, and ask the ledger.
-Ctrl-C ends everything.`, b.floors, 93, u, u, u, time.Now().Add(-time.Hour).Unix(), u, u, u, u, u, u, b.pids())
+Then pull a cable: kill -9 any of the processes; it comes back after %v. Ask the ledger before and after.
+  %s
+Ctrl-C ends everything.`, b.floors, 93, u, u, u, time.Now().Add(-time.Hour).Unix(), u, u, u, u, u, u, downtime, b.pids())
 }
 
 func (b *building) pids() string {

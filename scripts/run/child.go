@@ -15,10 +15,11 @@ import (
 
 // child is one process of the demonstration.
 type child struct {
-	name string
-	log  string
-	cmd  *exec.Cmd
-	done chan struct{}
+	name  string
+	log   string
+	cmd   *exec.Cmd
+	done  chan struct{}
+	again func(context.Context) error // starts another in its place
 }
 
 // startChild starts a program with its output in a file. It has a process group
@@ -26,7 +27,7 @@ type child struct {
 // we end, even by SIGKILL: Pdeathsig is tied to the thread that starts it, so
 // that thread is kept.
 func startChild(ctx context.Context, name, log string, args ...string) (*child, error) {
-	file, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	file, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", name, err)
 	}
@@ -59,6 +60,12 @@ func (c *child) stop() {
 		_ = c.cmd.Process.Kill()
 		<-c.done
 	}
+}
+
+// killed says whether somebody's kill -9 ended the child.
+func (c *child) killed() bool {
+	status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
 // tail is the end of the child's log.

@@ -9,15 +9,29 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
+	dieWithMake()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	if err := run(ctx, stop, os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "\nrun:", err)
 		os.Exit(1)
 	}
+}
+
+// dieWithMake ends us when make is killed: its death alone would leave us, and
+// everything, running. The setting belongs to the thread that made it.
+func dieWithMake() {
+	if os.Getenv("MAKELEVEL") == "" {
+		return
+	}
+	runtime.LockOSThread()
+	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0) // without it all else works
 }
 
 const help = `Shows a whole Wattline on this machine: simulated plugs, a gateway per floor and
@@ -41,9 +55,11 @@ func run(ctx context.Context, stop context.CancelFunc, args []string, out io.Wri
 	if err != nil {
 		return err
 	}
-	if err := s.check(ctx); err != nil {
+	lock, err := s.check(ctx)
+	if err != nil {
 		return err
 	}
+	defer lock.Close()
 	b := &building{settings: s, out: out}
 	defer b.stop()
 	context.AfterFunc(ctx, stop) // a second signal has its default action back, and takes the children along
@@ -54,11 +70,9 @@ func run(ctx context.Context, stop context.CancelFunc, args []string, out io.Wri
 		return err
 	}
 	b.sayWhatNext()
-	select {
-	case <-ctx.Done():
-		b.say("\nstopping: gateways, cloud, plugs")
-		return nil
-	case dead := <-b.died:
-		return fmt.Errorf("%s ended by itself; its last lines:\n%s", dead.name, dead.tail())
+	if err := b.watch(ctx); err != nil {
+		return err
 	}
+	b.say("\nstopping: gateways, cloud, plugs")
+	return nil
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // settings are where the demonstration lives.
@@ -38,8 +40,11 @@ func settingsFrom(getenv func(string) string) (s settings, err error) {
 	for key, address := range map[string]string{"WATTLINE_HTTP": s.http, "WATTLINE_MQTT": s.mqtt} {
 		host, port, err := net.SplitHostPort(address)
 		if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 1 || n > 65535 || host == "" {
-			errs = append(errs, fmt.Errorf("%s: %q is not host:port, such as 127.0.0.1:8080", key, address))
+			errs = append(errs, fmt.Errorf("%s: %q is not host:port, such as 127.0.0.1:18080", key, address))
 		}
+	}
+	if s.http == s.mqtt {
+		errs = append(errs, fmt.Errorf("WATTLINE_HTTP and WATTLINE_MQTT are both %s", s.http))
 	}
 	if s.data, err = filepath.Abs(or("WATTLINE_DATA", "var")); err != nil {
 		errs = append(errs, fmt.Errorf("WATTLINE_DATA: %w", err))
@@ -50,23 +55,24 @@ func settingsFrom(getenv func(string) string) (s settings, err error) {
 	return s, errors.Join(errs...)
 }
 
-// check finds what would go wrong later, and says what to do about it.
-func (s settings) check(ctx context.Context) error {
+// check finds what would go wrong later, and says what to do about it. The data
+// directory is ours until lock is closed.
+func (s settings) check(ctx context.Context) (lock io.Closer, err error) {
 	for _, name := range []string{"wattline-cloud", "wattline-edge", "plugsim"} {
 		if _, err := os.Stat(filepath.Join(s.bin, name)); err != nil {
-			return fmt.Errorf("bin/%s is missing: make build makes it", name)
+			return nil, fmt.Errorf("bin/%s is missing: make build makes it", name)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(s.bin, "influxd")); err != nil {
-		return errors.New("bin/influxd is missing, the embedded InfluxDB: make influxd builds it from its Go module")
+		return nil, errors.New("bin/influxd is missing, the embedded InfluxDB: make influxd builds it from its Go module")
 	}
 	for key, address := range map[string]string{"WATTLINE_HTTP": s.http, "WATTLINE_MQTT": s.mqtt} {
 		l, err := listen(ctx, address)
 		if err != nil {
-			return fmt.Errorf("%s can't be used (%w): stop what listens there, or choose another address with %s=127.0.0.1:PORT make run", address, err, key)
+			return nil, fmt.Errorf("%s can't be used (%w): stop what listens there, or choose another address with %s=127.0.0.1:PORT make run", address, err, key)
 		}
 		if err := l.Close(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	return s.checkData()
@@ -76,8 +82,24 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	return (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 }
 
-// checkData refuses a directory that holds something else.
-func (s settings) checkData() error {
+// checkData refuses a directory that holds something else, and one that another
+// make run works in. It is ours until lock is closed.
+func (s settings) checkData() (lock io.Closer, err error) {
+	if err := s.checkOwner(); err != nil {
+		return nil, err
+	}
+	file, err := os.Open(filepath.Join(s.data, marker))
+	if err != nil {
+		return nil, fmt.Errorf("open the data directory's mark: %w", err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		err = fmt.Errorf("another make run works in %s: end it, or choose another directory with WATTLINE_DATA", s.data)
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+func (s settings) checkOwner() error {
 	entries, err := os.ReadDir(s.data)
 	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
 		if err := os.MkdirAll(s.data, 0o750); err != nil {
@@ -98,15 +120,16 @@ func (s settings) checkData() error {
 	return nil
 }
 
-// statusAddress is where the gateway of a floor shows its page.
-func (s settings) statusAddress(ctx context.Context, floor int) string {
-	host, port, _ := net.SplitHostPort(s.http)
+// statusAddress is where the gateway of a floor shows its page, on loopback as
+// it must be: the API's port and the floor added, if that is free.
+func (s settings) statusAddress(ctx context.Context, floor int) (string, error) {
+	_, port, _ := net.SplitHostPort(s.http)
 	n, _ := strconv.Atoi(port)
-	address := net.JoinHostPort(host, strconv.Itoa(n+floor))
-	l, err := listen(ctx, address)
+	l, err := listen(ctx, net.JoinHostPort("127.0.0.1", strconv.Itoa(n+floor)))
 	if err != nil {
-		return net.JoinHostPort("127.0.0.1", "0")
+		if l, err = listen(ctx, "127.0.0.1:0"); err != nil {
+			return "", fmt.Errorf("find a port for a gateway's page: %w", err)
+		}
 	}
-	_ = l.Close()
-	return address
+	return l.Addr().String(), l.Close()
 }
