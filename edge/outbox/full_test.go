@@ -84,3 +84,59 @@ func TestReadingsKeepTheirTimesHoweverOftenACommitFails(t *testing.T) {
 		t.Errorf("%d readings, want %d; they differ from the %d-th on: %v", len(got), len(want), i, got[i:min(i+3, len(got))])
 	}
 }
+
+func TestRefusedReadingsAreToldOfThoughTheirTombstoneIsDropped(t *testing.T) {
+	r := newRig(t, func(o *outbox.Options) { o.Limit = 3000 })
+	dev := id(t, "sp_f1.g1")
+	refused := 0
+	for i := range 20_007 {
+		r.now += 1000
+		if r.Accept(reading(dev, r.now, i), true) != nil {
+			refused++
+		}
+	}
+	if err := r.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	for range 30 {
+		r.accept(20)
+	}
+	told, tombstones := 0, 0
+	for _, b := range r.all() {
+		e, _ := decode(t, b)
+		told += e.Batch.Refused
+		if len(e.Batch.Replaces) > 0 {
+			tombstones++
+		}
+	}
+	head, _ := r.Head()
+	if refused == 0 || told != refused || r.Stats().Refused != refused {
+		t.Errorf("%d refused, %d told by %d tombstones of %d batches, stats %d", refused, told, tombstones, head.Sequence, r.Stats().Refused)
+	}
+}
+
+func TestRefusedReadingsAreToldOfOnceThereIsATime(t *testing.T) {
+	r := newRig(t)
+	r.set = false
+	dev := id(t, "sp_f1.g1")
+	refused := 0
+	for i := range 20_003 {
+		if r.Accept(reading(dev, device.Micros(i), i), false) != nil {
+			refused++
+		}
+	}
+	if err := r.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if blocks := r.all(); len(blocks) != 0 || r.Stats().Refused != refused || refused == 0 {
+		t.Fatalf("%d batches before the clock is set, %d refused, stats %+v", len(blocks), refused, r.Stats())
+	}
+	r.set = true
+	if err := r.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	blocks := r.all()
+	if e, _ := decode(t, blocks[len(blocks)-1]); e.Batch.Refused != refused || e.Batch.From != r.now {
+		t.Errorf("told: %+v, want %d refused", e.Batch, refused)
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
@@ -80,10 +79,7 @@ func (o *Outbox) makeRoom() error {
 	if free, err := o.freeDisk(); err == nil && free < o.options.MinFree && o.file.spare() < reserve && o.file.counts.Bytes > nearlyEmpty {
 		over = max(over, 1)
 	}
-	o.pendingMu.Lock()
-	refused := o.refused
-	o.pendingMu.Unlock()
-	if over <= 0 && refused == 0 {
+	if over <= 0 && o.untold() == 0 {
 		return nil
 	}
 	want := int64(0)
@@ -92,6 +88,17 @@ func (o *Outbox) makeRoom() error {
 	}
 	_, err := o.drop(want)
 	return err
+}
+
+// untold is the number of refused readings to be told of. Before the clock is
+// set there is no time for a tombstone of them, and nothing is sent anyway.
+func (o *Outbox) untold() int {
+	if _, set := o.options.Clock(); !set {
+		return 0
+	}
+	o.pendingMu.Lock()
+	defer o.pendingMu.Unlock()
+	return o.refused
 }
 
 // cramped reports whether the disk is full: the ballast is gone and there is no
@@ -106,20 +113,17 @@ func (o *Outbox) cramped() bool {
 
 // dropped is what a tombstone tells.
 type dropped struct {
-	head    contract.BatchHead
-	ids     []contract.BatchID
-	batches int
-	fresh   int64 // readings that no tombstone told of before
-	bytes   int64
+	head  contract.BatchHead
+	ids   []contract.BatchID
+	fresh int64 // readings that no tombstone told of before
+	bytes int64
 }
 
 // drop makes room of so many bytes: it deletes the oldest batches outside the
 // window and puts a tombstone, in one transaction. With want 0 it only tells of
 // refused readings.
 func (o *Outbox) drop(want int64) (batches int, err error) {
-	o.pendingMu.Lock()
-	refused := o.refused
-	o.pendingMu.Unlock()
+	refused := o.untold()
 	e := o.nextEpoch()
 	before := e
 	var d dropped
@@ -128,11 +132,12 @@ func (o *Outbox) drop(want int64) (batches int, err error) {
 		if err := o.collect(tx, &d, min(want, dropStep)); err != nil {
 			return err
 		}
-		if d.batches == 0 && refused == 0 {
+		if len(d.ids) == 0 && refused == 0 {
 			return nil
 		}
-		d.head.Previous, d.head.Refused = o.previous, refused
-		d.head.Replaces = ranges(d.ids)
+		d.head.Previous = o.previous
+		d.head.Refused += refused
+		d.head.Replaces = join(d.head.Replaces)
 		if d.head.From == 0 {
 			now, _ := o.options.Clock()
 			d.head.From, d.head.To = now, now
@@ -141,6 +146,9 @@ func (o *Outbox) drop(want int64) (batches int, err error) {
 		o.file.counts.Refused += int64(refused)
 		return o.putBatch(tx, &e, d.head, nil)
 	})
+	if errors.Is(err, errDamaged) {
+		return 0, o.mend(err) // what is too much goes with the next commit
+	}
 	if err != nil {
 		return 0, fmt.Errorf("drop batches: %w", err)
 	}
@@ -151,12 +159,12 @@ func (o *Outbox) drop(want int64) (batches int, err error) {
 	o.pendingMu.Lock()
 	o.refused -= refused
 	o.pendingMu.Unlock()
-	if d.batches+refused > 0 {
-		o.log.Error("outbox is full: the oldest readings were dropped", slog.Int("batches", d.batches),
+	if len(d.ids)+refused > 0 {
+		o.log.Error("outbox is full: the oldest readings were dropped", slog.Int("batches", len(d.ids)),
 			slog.Int("readings", d.head.Readings), slog.Int("refused", refused),
 			slog.Time("from", d.head.From.Time()), slog.Time("to", d.head.To.Time()))
 	}
-	return d.batches, nil
+	return len(d.ids), nil
 }
 
 // collect deletes the oldest batches outside the window until so many bytes are
@@ -173,9 +181,7 @@ func (o *Outbox) collect(tx *bbolt.Tx, d *dropped, want int64) error {
 		if o.options.InWindow != nil && o.options.InWindow(b.ID) {
 			continue
 		}
-		if err := d.add(b); err != nil {
-			return err
-		}
+		d.add(b)
 		d.bytes += int64(len(v))
 		victims = append(victims, victim{bytes.Clone(k), v})
 	}
@@ -187,51 +193,24 @@ func (o *Outbox) collect(tx *bbolt.Tx, d *dropped, want int64) error {
 	return nil
 }
 
-// add notes a batch; one that is a tombstone itself hands on what it told.
-func (d *dropped) add(b contract.Block) error {
+// add notes a batch; one that is a tombstone itself hands on what it told. One
+// that can't be understood is known by its number and the readings it holds.
+func (d *dropped) add(b contract.Block) {
+	d.ids = append(d.ids, b.ID)
+	d.fresh += int64(b.Readings)
+	d.head.Replaces = append(d.head.Replaces, contract.Range{Epoch: b.ID.Epoch, From: b.ID.Sequence, To: b.ID.Sequence})
 	head, err := headOf(b.Payload)
 	if err != nil {
-		return err
+		d.head.Readings += b.Readings
+		return
 	}
 	if d.head.From == 0 || head.From < d.head.From {
 		d.head.From = head.From
 	}
 	d.head.To = max(d.head.To, head.To)
 	d.head.Readings += head.Readings
-	d.fresh += int64(b.Readings)
-	d.batches++
-	d.ids = append(d.ids, b.ID)
-	for _, r := range head.Replaces {
-		for n := r.From; n <= r.To; n++ {
-			d.ids = append(d.ids, contract.BatchID{Epoch: r.Epoch, Sequence: n})
-		}
-	}
-	return nil
-}
-
-// ranges joins ids that follow each other; it keeps the order of epochs.
-func ranges(ids []contract.BatchID) []contract.Range {
-	byEpoch := make(map[contract.Epoch][]uint64)
-	var epochs []contract.Epoch
-	for _, id := range ids {
-		if byEpoch[id.Epoch] == nil {
-			epochs = append(epochs, id.Epoch)
-		}
-		byEpoch[id.Epoch] = append(byEpoch[id.Epoch], id.Sequence)
-	}
-	var out []contract.Range
-	for _, e := range epochs {
-		numbers := byEpoch[e]
-		slices.Sort(numbers)
-		for _, n := range slices.Compact(numbers) {
-			if last := len(out) - 1; last >= 0 && out[last].Epoch == e && out[last].To+1 == n {
-				out[last].To = n
-				continue
-			}
-			out = append(out, contract.Range{Epoch: e, From: n, To: n})
-		}
-	}
-	return out
+	d.head.Refused += head.Refused
+	d.head.Replaces = append(d.head.Replaces, head.Replaces...)
 }
 
 // shrink gives the space of a drained backlog back: what little waits is copied
