@@ -82,7 +82,7 @@ func (b *bench) drained(ctx context.Context, master string, readings, round int)
 	if err := until(ctx, e.process, 5*time.Minute, "the drain", func() bool { return int(k.heard.Load()) >= batches }); err != nil {
 		return 0, 0, err
 	}
-	if err := until(ctx, e.process, time.Minute, "an empty outbox", func() bool {
+	if err := every(ctx, 50*time.Millisecond, e.process, time.Minute, "an empty outbox", func() bool {
 		s, err := e.view()
 		return err == nil && s.Outbox.Readings == 0
 	}); err != nil {

@@ -1,20 +1,13 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime/pprof"
 	"time"
 
-	"github.com/wattline/wattline/edge/gateway"
-	"github.com/wattline/wattline/shared/config"
 	"github.com/wattline/wattline/shared/contract"
 )
 
@@ -48,15 +41,7 @@ func (b *bench) newEdge(name, broker string) (*edge, error) {
 func (e *edge) outboxPath() string { return filepath.Join(e.dir, "outbox.db") }
 
 func (e *edge) run() (err error) {
-	args := []string{filepath.Join(e.bench.bin, "wattline-edge"), "-config", e.conf}
-	if e.bench.profile != "" {
-		self, err := os.Executable()
-		if err != nil {
-			return fmt.Errorf("find this program: %w", err)
-		}
-		args = []string{self, "-profile", e.bench.profile, "gateway", e.conf}
-	}
-	e.process, err = e.bench.start(e.name, args...)
+	e.process, err = e.bench.startProgram(e.name, "wattline-edge", e.conf)
 	return err
 }
 
@@ -86,22 +71,4 @@ func getJSON(url string, into any) error {
 		return fmt.Errorf("%s: %s", url, answer.Status)
 	}
 	return json.NewDecoder(answer.Body).Decode(into)
-}
-
-// profiled is a gateway inside this program, with a CPU profile of its life.
-func profiled(ctx context.Context, conf, dir string, stderr io.Writer) error {
-	cfg := gateway.DefaultConfig()
-	if err := config.Load(conf, &cfg); err != nil {
-		return err
-	}
-	file, err := os.CreateTemp(dir, cfg.Gateway+"-*.pprof")
-	if err != nil {
-		return fmt.Errorf("make the profile: %w", err)
-	}
-	if err := pprof.StartCPUProfile(file); err != nil {
-		return fmt.Errorf("start the profile: %w", err)
-	}
-	err = gateway.Run(ctx, cfg, gateway.Options{Version: "bench"}, slog.New(slog.NewJSONHandler(stderr, nil)))
-	pprof.StopCPUProfile()
-	return errors.Join(err, file.Close())
 }

@@ -136,7 +136,7 @@ func (b *bench) killedOnce(ctx context.Context, name, master string, batches int
 	if err := e.run(); err != nil {
 		return 0, err
 	}
-	if err := until(ctx, e.process, 10*time.Minute, "the rest of the drain", func() bool {
+	if err := every(ctx, 50*time.Millisecond, e.process, 10*time.Minute, "the rest of the drain", func() bool {
 		s, err := e.view()
 		return err == nil && s.Outbox.Readings == 0 && k.distinct() == batches
 	}); err != nil {

@@ -74,7 +74,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.BoolVar(&b.long, "long", false, "full sizes: 20 million readings waiting instead of 2, more rounds")
 	flags.StringVar(&b.bin, "bin", "bin", "`directory` of the programs")
 	flags.StringVar(&b.dir, "dir", "", "scratch `directory` on the disk to measure; what is put there is removed (default the system's temporary one)")
-	flags.StringVar(&b.profile, "profile", "", "also write CPU profiles of the gateway into `directory`; figures suffer a little")
+	flags.StringVar(&b.profile, "profile", "", "also write CPU profiles of gateways and cloud into `directory`; figures suffer a little")
 	flags.Usage = func() {
 		fmt.Fprint(stderr, usage)
 		for _, p := range parts() {
@@ -89,8 +89,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 		return err
 	}
-	if flags.NArg() == 2 && flags.Arg(0) == "gateway" { // a child of ours, see profiled
-		return profiled(ctx, flags.Arg(1), b.profile, stderr)
+	if flags.NArg() == 2 && b.profile != "" { // a child of ours
+		return profiled(ctx, flags.Arg(0), flags.Arg(1), b.profile, stderr)
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q; see -help", flags.Arg(0))

@@ -97,25 +97,44 @@ func field(path, key string) (int64, error) {
 	return 0, errors.Join(fmt.Errorf("read %s: no %s", path, key), lines.Err())
 }
 
-// cpu is the processor time that this process has used.
-func cpu() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
+// spent is the processor time that each process has used so far. On a machine
+// that others use too it tells more than the clock.
+func spent(pids ...int) (used []time.Duration, err error) {
+	const tick = 10 * time.Millisecond // USER_HZ is 100 on all that Go runs on
+	for _, pid := range pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return nil, fmt.Errorf("read the processor time: %w", err)
+		}
+		// The name, in brackets, may have spaces: proc_pid_stat(5).
+		f := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+		user, err1 := strconv.ParseInt(f[11], 10, 64)
+		system, err2 := strconv.ParseInt(f[12], 10, 64)
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, fmt.Errorf("read the processor time: %w", err)
+		}
+		used = append(used, time.Duration(user+system)*tick)
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return used, nil
 }
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
 
 // until waits for something, and fails when ctx ends, the program p (which may
 // be nil) ends, or it takes too long.
 func until(ctx context.Context, p *process, within time.Duration, what string, ready func() bool) error {
+	return every(ctx, 5*time.Millisecond, p, within, what, ready)
+}
+
+// every is until, looking so often: looking may cost what is measured.
+func every(ctx context.Context, pause time.Duration, p *process, within time.Duration, what string, ready func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	var done chan struct{}
 	if p != nil {
 		done = p.done
 	}
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	for !ready() {
 		select {
