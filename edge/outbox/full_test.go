@@ -140,3 +140,20 @@ func TestRefusedReadingsAreToldOfOnceThereIsATime(t *testing.T) {
 		t.Errorf("told: %+v, want %d refused", e.Batch, refused)
 	}
 }
+
+func TestAFullDiskAtTheStartIsNoDamage(t *testing.T) {
+	r, filler := onSmallDisk(t, 24<<20)
+	for range 50 {
+		r.accept(1000)
+	}
+	want := len(r.all())
+	r.Abandon()
+	if err := os.Remove(r.options.Path + ".ballast"); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, filler)
+	r.open()
+	if got := len(r.all()); got != want || r.Stats().Damaged != "" {
+		t.Errorf("%d batches, want %d; damaged: %q", got, want, r.Stats().Damaged)
+	}
+}

@@ -241,6 +241,12 @@ func TestSetAsideStaysAndIsNotGiven(t *testing.T) {
 	if aside := r.Aside(); len(aside) != 0 {
 		t.Errorf("released but still aside: %v", aside)
 	}
+	if err := r.SetAside(b[0].ID, time.Unix(1_800_000_000, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if aside := r.Aside(); len(aside) != 0 {
+		t.Errorf("gone and set aside: %v", aside)
+	}
 }
 
 func TestTheLimitDropsTheOldestWithATombstone(t *testing.T) {

@@ -133,7 +133,8 @@ func (o *Outbox) release(tx *bbolt.Tx, r contract.Receipt) (bool, error) {
 	return true, o.file.remove(tx, key, v)
 }
 
-// SetAside keeps a batch but takes it out of what Next gives, at time now.
+// SetAside keeps a batch but takes it out of what Next gives, at time now. One
+// that does not wait (any more) is none to keep.
 func (o *Outbox) SetAside(id contract.BatchID, now time.Time) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -141,8 +142,9 @@ func (o *Outbox) SetAside(id contract.BatchID, now time.Time) error {
 	if !known || o.file.db == nil {
 		return nil
 	}
+	waits := false
 	err := o.file.update(func(tx *bbolt.Tx) error {
-		if tx.Bucket(bucketBatches).Get(key) == nil {
+		if waits = tx.Bucket(bucketBatches).Get(key) != nil; !waits {
 			return nil
 		}
 		return tx.Bucket(bucketAside).Put(key, binary.BigEndian.AppendUint64(nil, uint64(now.Unix()))) //nolint:gosec // bits
@@ -150,7 +152,9 @@ func (o *Outbox) SetAside(id contract.BatchID, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("set batch %v aside: %w", id, err)
 	}
-	o.file.aside[id] = now
+	if waits {
+		o.file.aside[id] = now
+	}
 	return nil
 }
 

@@ -241,18 +241,20 @@ func (o *Outbox) copyFile() error {
 	if err = errors.Join(err, db.Sync(), db.Close()); err != nil {
 		return fmt.Errorf("copy: %w", err)
 	}
-	// The new file is complete and on disk; the rename is the one step.
-	o.file.close()
-	renamed := os.Rename(path, o.options.Path)
-	if renamed == nil {
-		renamed = syncDir(filepath.Dir(path))
-	}
-	f, err := openFile(o.options.Path, o.options.NoSync)
+	// The copy is complete and on disk. It is opened before it takes the place of
+	// the old one, so that there is one to go on with whatever fails.
+	f, err := openFile(path, o.options.NoSync)
 	if err != nil {
-		return errors.Join(renamed, err)
+		return err
 	}
+	if err := os.Rename(path, o.options.Path); err != nil {
+		f.close()
+		return fmt.Errorf("put the copy in place: %w", err)
+	}
+	f.path, f.undatable = o.options.Path, o.file.undatable
+	o.file.close()
 	o.file = f
-	return renamed
+	return syncDir(filepath.Dir(path))
 }
 
 func syncDir(path string) error {
