@@ -15,6 +15,7 @@ import (
 
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
+	"github.com/wattline/wattline/shared/senml"
 )
 
 // A commit takes what came within commitEvery, or batchReadings, whichever is
@@ -98,6 +99,7 @@ type Outbox struct {
 	log     *slog.Logger
 	wake    chan struct{} // a batch's worth is pending
 	news    chan struct{} // something was committed
+	failing bool          // as Run has logged; its own
 
 	pendingMu sync.Mutex // protects pending, unclocked and refused
 	pending   []device.Reading
@@ -114,7 +116,6 @@ type Outbox struct {
 	damaged  string
 	offset   device.Micros // true time of this boot's start, once known
 	ballast  bool
-	failing  bool
 }
 
 // Open opens or makes the file. One that is damaged is moved aside, its blocks
@@ -235,12 +236,17 @@ func (o *Outbox) Abandon() {
 
 // Accept takes a reading for the next commit. clockSet false means that its
 // time counts from the boot. It never blocks on the disk; when so many readings
-// wait for the disk that no more fit, the reading is refused, counted, and told
-// by the next tombstone.
+// wait for the disk that no more fit, or the reading can't be encoded, it is
+// refused, counted, and told by the next tombstone.
 func (o *Outbox) Accept(r device.Reading, clockSet bool) error {
+	_, err := senml.Append(nil, AppendRecords(nil, r)) // or it would keep all that wait from being committed
 	o.pendingMu.Lock()
 	defer o.pendingMu.Unlock()
-	if len(o.pending)+len(o.unclocked) >= maxPending {
+	switch {
+	case err != nil:
+		o.refused++
+		return fmt.Errorf("reading of %v: %w", r.Device, err)
+	case len(o.pending)+len(o.unclocked) >= maxPending:
 		o.refused++
 		return errors.New("outbox takes nothing: the disk is full or broken")
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -490,5 +491,26 @@ func TestADirectoryThatCannotBeMadeIsAnError(t *testing.T) {
 	options.Path = filepath.Join(file, "outbox.db")
 	if _, err := outbox.Open(options, quiet); err == nil || !strings.Contains(err.Error(), "directory") {
 		t.Errorf("Open: %v", err)
+	}
+}
+
+func TestAReadingThatCannotBeEncodedHarmsNoOther(t *testing.T) {
+	r := newRig(t)
+	nan := device.Watts(math.NaN())
+	dev := id(t, "sp_f1.g1")
+	for name, bad := range map[string]device.Reading{
+		"no number": {Device: dev, Time: r.now, Measurement: device.Measurement{Power: &nan}},
+		"no device": reading(device.ID{}, r.now, 1),
+		"odd note":  {Device: dev, Time: r.now, Notes: map[string]string{"a b": "c"}},
+	} {
+		for _, set := range []bool{true, false} {
+			if err := r.Accept(bad, set); err == nil {
+				t.Errorf("%s was accepted", name)
+			}
+		}
+	}
+	r.accept(1)
+	if s := r.Stats(); s.Readings != 1 || s.Refused != 6 {
+		t.Errorf("stats %+v", s)
 	}
 }
