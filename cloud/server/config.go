@@ -87,12 +87,34 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Check reads what a process with these roles would read at its start beside the
+// configuration: the inventory, for the registry. found says what is in it.
+func (c *Config) Check(roles []Role) (found string, err error) {
+	if !slices.Contains(roles, RoleRegistry) {
+		return "", nil
+	}
+	inventory, err := registry.Load(c.Registry.Inventory)
+	if err != nil {
+		return "", fmt.Errorf("inventory: %w", err)
+	}
+	return fmt.Sprintf(", and so is %s: %d gateways", c.Registry.Inventory, len(inventory.Gateways)), nil
+}
+
 // path puts a relative path below the data directory.
 func (c *Config) path(name string) string {
 	if filepath.IsAbs(name) {
 		return name
 	}
 	return filepath.Join(c.Data, name)
+}
+
+// RoleNames lists all roles as ParseRoles reads them.
+func RoleNames() string {
+	var names []string
+	for _, role := range Roles() {
+		names = append(names, string(role))
+	}
+	return strings.Join(names, ", ")
 }
 
 // ParseRoles reads a list such as "api,hooks"; "" and "all" mean all roles.
@@ -104,7 +126,7 @@ func ParseRoles(list string) ([]Role, error) {
 	for name := range strings.SplitSeq(list, ",") {
 		role := Role(strings.TrimSpace(name))
 		if !slices.Contains(Roles(), role) {
-			return nil, fmt.Errorf("no role %q; there are %v", role, Roles())
+			return nil, fmt.Errorf("no role %q; there are %s", role, RoleNames())
 		}
 		roles = append(roles, role)
 	}

@@ -3,8 +3,10 @@ package server_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -142,6 +144,26 @@ func TestTheSampleIsUnderstood(t *testing.T) {
 	t.Chdir("../..")
 	if err := config.Load("docs/samples/cloud.yaml", &c); err != nil {
 		t.Fatal(err)
+	}
+	if found, err := c.Check(server.Roles()); err != nil || !strings.Contains(found, "2 gateways") {
+		t.Errorf("Check of the samples: %q, %v", found, err)
+	}
+}
+
+func TestACheckFindsMistakesInTheInventory(t *testing.T) {
+	c := server.DefaultConfig()
+	c.Registry.Inventory = filepath.Join(t.TempDir(), "inventory.yaml")
+	if _, err := c.Check(server.Roles()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no inventory: %v", err)
+	}
+	if err := os.WriteFile(c.Registry.Inventory, []byte(strings.Replace(inventory, "gateway: edge-f1", "gateway: edge-f9", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Check(server.Roles()); err == nil || !strings.Contains(err.Error(), "edge-f9") {
+		t.Errorf("a place of a gateway that is not there: %v", err)
+	}
+	if _, err := c.Check([]server.Role{server.RoleAPI}); err != nil {
+		t.Errorf("a process that reads no inventory: %v", err)
 	}
 }
 

@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	debug := flags.Bool("debug", false, "log more")
 	show := flags.Bool("version", false, "print the version and end")
 	flags.Usage = func() {
-		fmt.Fprintf(stderr, "wattline-cloud stores what the gateways send, answers questions over REST and\nswitches plugs.\n\nUsage: wattline-cloud -config FILE [-roles LIST]\n\nRoles: %v\n\n", server.Roles())
+		fmt.Fprintf(stderr, "wattline-cloud stores what the gateways send, answers questions over REST and\nswitches plugs.\n\nUsage: wattline-cloud -config FILE [-roles LIST]\n\nRoles: %s\n\n", server.RoleNames())
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
@@ -66,7 +66,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		if err := server.Check(cfg, roles); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(stdout, *file, "is fine")
+		found, err := cfg.Check(roles)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(stdout, "%s is fine%s\n", *file, found)
 		return err
 	}
 	level := slog.LevelInfo

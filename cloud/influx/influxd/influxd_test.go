@@ -156,7 +156,8 @@ func TestOnlyTheOwnerReadsAndOnlyTheTokenOpens(t *testing.T) {
 
 func TestDataAndCredentialsOutliveTheProgram(t *testing.T) {
 	cfg := influxtest.Config(t)
-	first := mustStart(t, cfg, quiet)
+	var said logs
+	first := mustStart(t, cfg, said.logger())
 	mustQuery(t, first, first.Token(), "CREATE DATABASE d")
 	mustWrite(t, first, "m value=1 1\n")
 	first.Close()
@@ -165,6 +166,9 @@ func TestDataAndCredentialsOutliveTheProgram(t *testing.T) {
 	case <-first.Done():
 	default:
 		t.Error("closed and not done")
+	}
+	if strings.Contains(said.String(), "level=WARN") {
+		t.Errorf("an ordinary life warned: %s", said.String())
 	}
 	if first.PID() != 0 {
 		t.Errorf("process %d after Close", first.PID())

@@ -64,8 +64,11 @@ func (o *output) say(line string) {
 }
 
 // complaint tells lines that need a look. influxd writes logfmt; what is not,
-// it wrote while it fell over.
+// it wrote while it fell over; but for the line that it writes at every end.
 func complaint(line string) bool {
+	if strings.HasPrefix(line, "[tcp]") && strings.HasSuffix(line, "use of closed network connection") {
+		return false
+	}
 	return strings.Contains(line, " lvl=error ") || !strings.HasPrefix(line, "ts=")
 }
 

@@ -84,6 +84,9 @@ func (s *Server) runOnce(attempt int) error {
 	if err := writeFile(path, configText(s.cfg.Dir, address)); err != nil {
 		return err
 	}
+	if err := s.repair(); err != nil {
+		return err
+	}
 	command, err := s.spawn(address, path)
 	if err != nil {
 		return err
