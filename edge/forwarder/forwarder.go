@@ -67,6 +67,7 @@ type Forwarder struct {
 	options   Options
 	log       *slog.Logger
 	events    chan func()
+	ended     chan struct{} // closed when Run is over
 	connected bool
 
 	flights  map[contract.BatchID]*flight
@@ -102,7 +103,7 @@ func New(options Options, log *slog.Logger) *Forwarder {
 		options.Random = rand.Float64
 	}
 	return &Forwarder{
-		options: options, log: log, events: make(chan func(), inbox),
+		options: options, log: log, events: make(chan func(), inbox), ended: make(chan struct{}),
 		flights: make(map[contract.BatchID]*flight), held: make(map[contract.BatchID]bool),
 	}
 }
@@ -117,10 +118,19 @@ func (f *Forwarder) InWindow(id contract.BatchID) bool {
 
 // Up tells a running forwarder that a new connection is up. Like Down and
 // Receipts it may be called from anywhere and does not block for long.
-func (f *Forwarder) Up() { f.events <- f.Connected }
+func (f *Forwarder) Up() { f.tell(f.Connected) }
 
 // Down tells that the connection is lost.
-func (f *Forwarder) Down() { f.events <- f.Disconnected }
+func (f *Forwarder) Down() { f.tell(f.Disconnected) }
+
+// tell hands over what must not be lost, as long as there is somebody to take
+// it.
+func (f *Forwarder) tell(event func()) {
+	select {
+	case f.events <- event:
+	case <-f.ended:
+	}
+}
 
 // Receipts hands over an answer to batches. When too many wait it is discarded:
 // the batches will be sent again and answered again.
@@ -132,8 +142,10 @@ func (f *Forwarder) Receipts(payload []byte) {
 	}
 }
 
-// Run forwards until ctx ends, then releases what was answered.
+// Run forwards until ctx ends, then releases what was answered. It is called
+// once.
 func (f *Forwarder) Run(ctx context.Context) error {
+	defer close(f.ended)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

@@ -429,3 +429,18 @@ func TestRunSendsWhatIsNewAndReleasesAtTheEnd(t *testing.T) {
 		}
 	})
 }
+
+func TestTheConnectionIsNotHeldUpByAForwarderThatHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := forwarder.New(forwarder.Options{Source: newSource(0), Send: func(contract.BatchID, []byte) error { return nil }}, quiet)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := f.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		for range 10_000 { // synctest tells when one of them blocks
+			f.Receipts(nil)
+			f.Down()
+		}
+	})
+}
