@@ -15,13 +15,11 @@ package forwarder
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
 
-	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/metrics"
 )
@@ -177,41 +175,6 @@ func (f *Forwarder) Connected() {
 // Disconnected tells that the connection is lost.
 func (f *Forwarder) Disconnected() { f.connected = false }
 
-// Hear takes an answer. Anything that is no receipt releases nothing.
-func (f *Forwarder) Hear(payload []byte) {
-	answer, err := bus.Decode(payload)
-	var receipts contract.Receipts
-	if err == nil {
-		err = json.Unmarshal(answer.Data, &receipts)
-	}
-	if err != nil || answer.ErrorText() != "" || len(receipts.All()) == 0 {
-		f.options.Unanswered.Inc()
-		f.log.Debug("answer to a batch that releases nothing", slog.String("error", answer.ErrorText()), slog.Any("err", err))
-		return
-	}
-	for _, r := range receipts.All() {
-		f.hear(r)
-	}
-}
-
-// hear queues one receipt. A batch that is not in flight may still wait in the
-// source (this run sent it before a crash); the source compares the digest.
-func (f *Forwarder) hear(r contract.Receipt) {
-	if flight, ok := f.flights[r.ID]; ok {
-		if flight.digest != r.Digest {
-			f.options.Unanswered.Inc()
-			return
-		}
-		if flight.sent.After(f.newest) {
-			f.newest = flight.sent
-		}
-		f.land(r.ID)
-	}
-	f.answered++
-	f.silence.listen(firstRetry)
-	f.release = append(f.release, r)
-}
-
 // land takes a batch out of the window.
 func (f *Forwarder) land(id contract.BatchID) {
 	delete(f.flights, id)
@@ -293,28 +256,6 @@ func (f *Forwarder) trim() {
 	f.order = kept
 }
 
-// flush releases at the source what was answered, many at a time; the zero time
-// means at once.
-func (f *Forwarder) flush(ctx context.Context, now time.Time) {
-	if len(f.release) == 0 {
-		return
-	}
-	if !now.IsZero() && len(f.release) < releaseBatch && now.Before(f.due) {
-		return
-	}
-	f.due = now.Add(releaseEvery)
-	released, err := f.options.Source.Delete(f.release...)
-	if err != nil {
-		// They stay in the list: released later, or sent and answered again.
-		f.log.WarnContext(ctx, "answered batches not released yet", slog.Int("batches", len(f.release)), slog.Any("err", err))
-		f.release = f.release[max(0, len(f.release)-16*releaseBatch):]
-		return
-	}
-	f.options.Released.Add(float64(len(released)))
-	f.options.Unanswered.Add(float64(len(f.release) - len(released)))
-	f.release = f.release[:0]
-}
-
 // resend sends a batch again; false means that the connection takes nothing.
 func (f *Forwarder) resend(ctx context.Context, id contract.BatchID, flight *flight, now time.Time) bool {
 	if flight.answered < f.answered && !flight.due.IsZero() {
@@ -338,16 +279,6 @@ func (f *Forwarder) resend(ctx context.Context, id contract.BatchID, flight *fli
 	return f.send(block, flight, now)
 }
 
-func (f *Forwarder) setAside(ctx context.Context, id contract.BatchID, now time.Time) {
-	if err := f.options.Source.SetAside(id, now); err != nil {
-		f.log.ErrorContext(ctx, "batch not set aside", slog.String("batch", id.String()), slog.Any("err", err))
-		f.flights[id].due = now.Add(lastRetry)
-		return
-	}
-	f.log.ErrorContext(ctx, "batch set aside: no receipt while others got theirs; it is tried again each hour", slog.String("batch", id.String()))
-	f.land(id)
-}
-
 // send publishes; false means that there is no connection.
 func (f *Forwarder) send(b contract.Block, flight *flight, now time.Time) bool {
 	if err := f.options.Send(b.ID, b.Payload); err != nil {
@@ -360,91 +291,4 @@ func (f *Forwarder) send(b contract.Block, flight *flight, now time.Time) bool {
 	wait := min(firstRetry<<min(flight.sends-1, 8), lastRetry)
 	flight.due = now.Add(wait + time.Duration(f.options.Random()*float64(wait)/4))
 	return true
-}
-
-// fill sends new batches while the window has room. It tells how long to wait
-// for the rate limit, 0 when not for that.
-func (f *Forwarder) fill(now time.Time) (wait time.Duration, err error) {
-	for len(f.flights) < window && f.connected {
-		if wait := f.earn(now); wait > 0 {
-			return wait, nil
-		}
-		blocks, err := f.options.Source.Next(f.after, min(window-len(f.flights), window/4))
-		if err != nil {
-			return 0, err
-		}
-		if len(blocks) == 0 {
-			return 0, f.startOver()
-		}
-		for _, b := range blocks {
-			f.after = b.ID
-			f.budget -= float64(b.Readings)
-			if _, flying := f.flights[b.ID]; !flying && !f.launch(b, now) {
-				break
-			}
-		}
-	}
-	return 0, nil
-}
-
-// startOver goes back to the beginning when everything was sent and answered
-// but something waits all the same: a source that had to mend itself may have
-// found batches again.
-func (f *Forwarder) startOver() error {
-	if len(f.flights) > 0 || len(f.release) > 0 || f.after == (contract.BatchID{}) {
-		return nil
-	}
-	blocks, err := f.options.Source.Next(contract.BatchID{}, 1)
-	if err == nil && len(blocks) > 0 {
-		f.after = contract.BatchID{}
-	}
-	return err
-}
-
-// launch sends a batch for the first time in this run. One that the connection
-// does not take flies all the same: it is due on the next one.
-func (f *Forwarder) launch(b contract.Block, now time.Time) bool {
-	flight := &flight{digest: contract.DigestOf(b.Payload)}
-	f.flights[b.ID] = flight
-	f.order = append(f.order, b.ID)
-	f.heldMu.Lock()
-	f.held[b.ID] = true
-	f.heldMu.Unlock()
-	f.options.Sent.Inc()
-	return f.send(b, flight, now)
-}
-
-// earn refills the rate limit's budget; it tells how long to wait while there
-// is none.
-func (f *Forwarder) earn(now time.Time) time.Duration {
-	rate := f.options.ReadingsPerSecond
-	if rate <= 0 {
-		return 0
-	}
-	if !f.refill.IsZero() {
-		f.budget = min(f.budget+rate*now.Sub(f.refill).Seconds(), rate)
-	}
-	f.refill = now
-	if f.budget >= 0 {
-		return 0
-	}
-	return time.Duration(-f.budget/rate*float64(time.Second)) + time.Millisecond
-}
-
-// retryAside sends the batches set aside once an hour.
-func (f *Forwarder) retryAside(ctx context.Context, now time.Time) {
-	if now.Before(f.hour) {
-		return
-	}
-	f.hour = now.Add(asideRetry)
-	for _, id := range f.options.Source.Aside() {
-		block, ok, err := f.options.Source.Block(id)
-		if err != nil || !ok {
-			continue
-		}
-		if !f.send(block, &flight{}, now) { // its receipt is known by the source
-			return
-		}
-		f.log.InfoContext(ctx, "batch set aside is tried again", slog.String("batch", id.String()))
-	}
 }

@@ -1,0 +1,68 @@
+package forwarder
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"time"
+
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/contract"
+)
+
+// Hear takes an answer. Anything that is no receipt releases nothing.
+func (f *Forwarder) Hear(payload []byte) {
+	answer, err := bus.Decode(payload)
+	var receipts contract.Receipts
+	if err == nil {
+		err = json.Unmarshal(answer.Data, &receipts)
+	}
+	if err != nil || answer.ErrorText() != "" || len(receipts.All()) == 0 {
+		f.options.Unanswered.Inc()
+		f.log.Debug("answer to a batch that releases nothing", slog.String("error", answer.ErrorText()), slog.Any("err", err))
+		return
+	}
+	for _, r := range receipts.All() {
+		f.hear(r)
+	}
+}
+
+// hear queues one receipt. A batch that is not in flight may still wait in the
+// source (this run sent it before a crash); the source compares the digest.
+func (f *Forwarder) hear(r contract.Receipt) {
+	if flight, ok := f.flights[r.ID]; ok {
+		if flight.digest != r.Digest {
+			f.options.Unanswered.Inc()
+			return
+		}
+		if flight.sent.After(f.newest) {
+			f.newest = flight.sent
+		}
+		f.land(r.ID)
+	}
+	f.answered++
+	f.silence.listen(firstRetry)
+	f.release = append(f.release, r)
+}
+
+// flush releases at the source what was answered, many at a time; the zero time
+// means at once.
+func (f *Forwarder) flush(ctx context.Context, now time.Time) {
+	if len(f.release) == 0 {
+		return
+	}
+	if !now.IsZero() && len(f.release) < releaseBatch && now.Before(f.due) {
+		return
+	}
+	f.due = now.Add(releaseEvery)
+	released, err := f.options.Source.Delete(f.release...)
+	if err != nil {
+		// They stay in the list: released later, or sent and answered again.
+		f.log.WarnContext(ctx, "answered batches not released yet", slog.Int("batches", len(f.release)), slog.Any("err", err))
+		f.release = f.release[max(0, len(f.release)-16*releaseBatch):]
+		return
+	}
+	f.options.Released.Add(float64(len(released)))
+	f.options.Unanswered.Add(float64(len(f.release) - len(released)))
+	f.release = f.release[:0]
+}
