@@ -71,7 +71,7 @@ type Forwarder struct {
 	flights  map[contract.BatchID]*flight
 	order    []contract.BatchID // of flights, as they were first sent
 	after    contract.BatchID   // newest batch read from the source
-	answered uint64             // receipts that released something
+	answered uint64             // batches that landed by a receipt
 	newest   time.Time          // when the newest batch that was just answered for was sent
 	silence  silence
 	release  []contract.Receipt

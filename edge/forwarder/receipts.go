@@ -39,8 +39,8 @@ func (f *Forwarder) hear(r contract.Receipt) {
 			f.newest = flight.sent
 		}
 		f.land(r.ID)
+		f.answered++
 	}
-	f.answered++
 	f.silence.listen(firstRetry)
 	f.release = append(f.release, r)
 }
