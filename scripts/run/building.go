@@ -110,7 +110,7 @@ func (b *building) startPlugs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.until(c.said("ready"), 30*time.Second); err != nil {
+	if err := c.until(ctx, c.said("ready"), 30*time.Second); err != nil {
 		return err
 	}
 	text, err := os.ReadFile(c.log)
@@ -147,7 +147,7 @@ func (b *building) startCloud(ctx context.Context) error {
 		return err
 	}
 	ready := func() bool { return b.get("/readyz", nil) == nil }
-	if err := c.until(ready, 2*time.Minute); err != nil {
+	if err := c.until(ctx, ready, 2*time.Minute); err != nil {
 		return err
 	}
 	b.say("cloud: REST on http://%s, MQTT on %s, InfluxDB 1.8.10 inside", b.http, b.mqtt)
@@ -178,7 +178,7 @@ func (b *building) startGateway(ctx context.Context, n int, page string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.until(c.said("gateway starts"), 30*time.Second); err != nil {
+	if err := c.until(ctx, c.said("gateway starts"), 30*time.Second); err != nil {
 		return err
 	}
 	b.say("gateway %s: its own page on http://%s", name, page)

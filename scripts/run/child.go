@@ -79,12 +79,14 @@ func (c *child) tail() string {
 }
 
 // until waits for something the child does, and fails when it ends before.
-func (c *child) until(ready func() bool, within time.Duration) error {
+func (c *child) until(ctx context.Context, ready func() bool, within time.Duration) error {
 	deadline := time.After(within)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for !ready() {
 		select {
+		case <-ctx.Done():
+			return ctx.Err()
 		case <-c.done:
 			return fmt.Errorf("%s ended; its last lines:\n%s", c.name, c.tail())
 		case <-deadline:
