@@ -32,11 +32,11 @@ type Broker struct {
 	guard    *guard
 	limits   *limits
 	counted  *counters
-	cancel   context.CancelFunc
 	once     sync.Once
 }
 
-// Start listens and serves until Close, or until ctx ends. An address that is
+// Start listens, and serves until Close: ctx is for the start alone, so that the
+// parts that speak through the broker can end before it. An address that is
 // taken gives an error that says what to do.
 func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Broker, error) {
 	if err := cfg.Validate(); err != nil {
@@ -67,9 +67,6 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Broker, error) {
 		_ = nl.Close()
 		return nil, fmt.Errorf("start the MQTT broker on %s: %w", cfg.Listen, err)
 	}
-	ended, cancel := context.WithCancel(ctx)
-	b.cancel = cancel
-	context.AfterFunc(ended, b.Close)
 	log.InfoContext(ctx, "broker listens", slog.String("source", b.Addr()))
 	return b, nil
 }
@@ -115,10 +112,7 @@ func (b *Broker) URL() string { return "tcp://" + b.Addr() }
 // Close ends all connections, lets their last words out for a second at most,
 // and waits for it. Safe twice.
 func (b *Broker) Close() {
-	b.once.Do(func() {
-		_ = b.server.Close() // gives nil always
-		b.cancel()
-	})
+	b.once.Do(func() { _ = b.server.Close() }) // gives nil always
 }
 
 // Dropped counts the messages that did not reach one of their receivers because

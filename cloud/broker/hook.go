@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"crypto/subtle"
 	"log/slog"
 	"sync"
@@ -34,6 +33,7 @@ type guard struct {
 	retained *retained
 	counted  *counters
 	denials  limiter
+	unkept   limiter
 
 	mu       sync.Mutex // protects sessions
 	sessions map[string]*conn
@@ -64,12 +64,12 @@ func (*guard) Provides(b byte) bool {
 
 // connOf is our side of a client.
 func connOf(cl *mqtt.Client) *conn {
-	c, _ := cl.Net.Conn.(*conn) //nolint:errcheck // nil for a client without a connection
+	c, _ := cl.Net.Conn.(*conn) // nil for a client without a connection
 	return c
 }
 
 // OnConnect makes every session end with its connection.
-func (g *guard) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
+func (g *guard) OnConnect(cl *mqtt.Client, _ packets.Packet) error {
 	c := connOf(cl)
 	if c == nil {
 		return packets.ErrServerUnavailable
@@ -108,7 +108,7 @@ func (g *guard) identify(id string, connect packets.ConnectParams) (Who, bool) {
 	gateway, agrees := gatewayOf(id, connect.WillTopic)
 	who := Who{Gateway: gateway, Role: gateway == "" && secret == ""}
 	if !agrees || !Allowed(who, Publish, connect.WillTopic) {
-		g.deny("a client's will is against the access rules", id, connect.WillTopic)
+		g.deny("its will", id, connect.WillTopic)
 		return Who{}, false
 	}
 	return who, true
@@ -154,7 +154,7 @@ func (g *guard) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 	case c == nil:
 		return false
 	case write && !Allowed(c.who, Publish, topic):
-		g.deny("client may not publish there", cl.ID, topic)
+		g.deny("publish", cl.ID, topic)
 		return false
 	case write:
 		return true
@@ -197,7 +197,7 @@ func (g *guard) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	have := cl.State.Subscriptions.Len()
 	for i := range pk.Filters {
 		if have++; have > maxSubscriptions || !Allowed(c.who, Subscribe, pk.Filters[i].Filter) {
-			g.deny("client may not subscribe to that", cl.ID, pk.Filters[i].Filter)
+			g.deny("subscribe", cl.ID, pk.Filters[i].Filter)
 			pk.Filters[i].Filter = ""
 		}
 	}
@@ -263,7 +263,9 @@ func (g *guard) keep(topic string, size int) bool {
 		return true
 	}
 	g.counted.unkept.Add(1)
-	g.denials.warn(g.log, "no room for more retained messages", slog.String("topic", topic))
+	if g.unkept.due() {
+		g.log.Warn("no room for more retained messages", slog.String("topic", clip(topic)))
+	}
 	return false
 }
 
@@ -291,18 +293,19 @@ func (g *guard) OnQosDropped(cl *mqtt.Client, pk packets.Packet) { g.OnQosComple
 
 func (g *guard) deny(what, id, topic string) {
 	g.counted.denied.Add(1)
-	g.denials.warn(g.log, what, slog.String("source", clip(id)), slog.String("topic", clip(topic)))
+	if g.denials.due() {
+		g.log.Warn("client refused", slog.String("rule", what), slog.String("source", clip(id)), slog.String("topic", clip(topic)))
+	}
 }
 
 // clip bounds a text of a stranger for the log.
 func clip(s string) string { return s[:min(len(s), 200)] }
 
-// limiter logs at most once a minute; the counters tell the rest.
+// limiter lets one log line a minute through; the counters tell the rest.
 type limiter struct{ last atomic.Int64 }
 
-func (l *limiter) warn(log *slog.Logger, message string, attrs ...slog.Attr) {
+func (l *limiter) due() bool {
 	now := time.Now().Unix()
-	if last := l.last.Load(); now-last >= 60 && l.last.CompareAndSwap(last, now) {
-		log.LogAttrs(context.Background(), slog.LevelWarn, message, attrs...)
-	}
+	last := l.last.Load()
+	return now-last >= 60 && l.last.CompareAndSwap(last, now)
 }

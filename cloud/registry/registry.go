@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	versionsFile = "versions.json"
+	versionsFile = "config-versions.json"
 	lookEvery    = 2 * time.Second // for a changed file
 	settle       = 200 * time.Millisecond
 	atOnce       = 64 // messages under way
@@ -87,7 +87,7 @@ func New(cfg Config, directory string, broker bus.Options, reg *metrics.Registry
 	}
 	var lost error
 	if r.versions, lost = openVersions(filepath.Join(directory, versionsFile)); lost != nil {
-		log.Warn("configuration versions lost, going on above what the bus has", slog.Any("err", lost)) //nolint:sloglint // no request here
+		log.Warn("configuration versions lost, going on above what the bus has", slog.Any("err", lost))
 	}
 	if err := r.read(); err != nil {
 		return nil, err

@@ -245,7 +245,7 @@ func TestDamagedVersionsAreNoReasonToStop(t *testing.T) {
 	s.until("published", published)
 	s.stop()
 	for _, text := range []string{"", "null", "{\"f1\":", "[]", "\x00\x00"} {
-		if err := os.WriteFile(filepath.Join(s.dir, "data", "versions.json"), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(s.dir, "data", "config-versions.json"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		s.start()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -130,7 +131,8 @@ func (c *Component) handle(ctx context.Context, r hook.Request, w *hook.Answer) 
 		return err
 	}
 	targets, mistakes := c.targets(r, o)
-	if len(mistakes) > 0 && (!o.ioToad || len(targets) == 0) {
+	whole := slices.ContainsFunc(mistakes, func(m mistake) bool { return m.target == "" })
+	if len(mistakes) > 0 && (whole || !o.ioToad) {
 		c.count.malformed.Inc()
 		return told(mistakes)
 	}
@@ -155,7 +157,7 @@ func (c *Component) handle(ctx context.Context, r hook.Request, w *hook.Answer) 
 func (c *Component) targets(r hook.Request, o order) ([]target, []mistake) {
 	switch isSelect := strings.Trim(r.Subpath, "/") == "select" && len(r.Subtopics) == 0; {
 	case isSelect && o.ioToad:
-		return nil, []mistake{{"select", "it goes with a payload that has on and select"}}
+		return nil, []mistake{{"", "select goes with a payload that has on and select"}}
 	case isSelect:
 		return selected(o.Select, c.view.look(nil).floors)
 	case o.Select != nil:

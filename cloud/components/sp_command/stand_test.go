@@ -262,8 +262,6 @@ func (g *fakeGateway) obey(t *testing.T, m bus.Message) {
 
 func confirm(c contract.GatewayCommand) []contract.Results { return all(c, contract.Confirmed, "") }
 
-func silent(contract.GatewayCommand) []contract.Results { return nil }
-
 func all(c contract.GatewayCommand, outcome contract.Outcome, detail string) []contract.Results {
 	var r contract.Results
 	for _, s := range c.Switches {
