@@ -137,7 +137,7 @@ func (b *building) writeInventory() error {
 }
 
 func (b *building) startCloud(ctx context.Context) error {
-	text := fmt.Sprintf("data: %s\nbroker: {listen: %q}\nhttp: {listen: %q}\nregistry: {inventory: %s}\ninfluxd: {binary: %s}\n",
+	text := fmt.Sprintf("data: %q\nbroker: {listen: %q}\nhttp: {listen: %q}\nregistry: {inventory: %q}\ninfluxd: {binary: %q}\n",
 		b.path("cloud"), b.mqtt, b.http, b.path("inventory.yaml"), filepath.Join(b.bin, "influxd"))
 	if err := os.WriteFile(b.path("cloud.yaml"), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write the cloud's configuration: %w", err)
@@ -169,7 +169,7 @@ func (b *building) startGateways(ctx context.Context) error {
 
 func (b *building) startGateway(ctx context.Context, n int, page string) error {
 	name := fmt.Sprintf("edge-f%d", n)
-	text := fmt.Sprintf("gateway: %s\ndata: %s\nbroker: {url: %q}\nstatus: {listen: %q}\n", name, b.path(name), "tcp://"+b.mqtt, page)
+	text := fmt.Sprintf("gateway: %s\ndata: %q\nbroker: {url: %q}\nstatus: {listen: %q}\n", name, b.path(name), "tcp://"+b.mqtt, page)
 	if err := os.WriteFile(b.path(name+".yaml"), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write a gateway's configuration: %w", err)
 	}
@@ -230,7 +230,7 @@ func (b *building) get(path string, into any) error {
 func (b *building) sayWhatNext() {
 	u := "http://" + b.http
 	b.say(`
-It runs: %d floors, %d places each. Try, in another terminal:
+It runs, %d places on each floor. Try, in another terminal:
 
   curl '%s/api/v1/devices?floor=1&type=g'
   curl '%s/api/v1/readings?measurement=power&id=sp_f1.w.r0.c0'
@@ -241,10 +241,11 @@ It runs: %d floors, %d places each. Try, in another terminal:
   curl '%s/api/v1/gateways'
   curl '%s/api/v1/ledger'                 # is anything missing?
   curl '%s/api/out/influx_query/sp/power?operation=mean&type=w'      # as IoToad's clients ask
+  curl -X PUT '%s/api/in/sp_command/sp_g0' -H 'Content-Type: application/json' -d '{"payload": {"status": "ON"}}'      # ... and switch
 
 Then pull a cable: kill -9 any of the processes; it comes back after %v. Ask the ledger before and after.
   %s
-Ctrl-C ends everything.`, b.floors, 93, u, u, u, time.Now().Add(-time.Hour).Unix(), u, u, u, u, u, u, downtime, b.pids())
+Ctrl-C ends everything.`, 93, u, u, u, time.Now().Add(-time.Hour).Unix(), u, u, u, u, u, u, u, downtime, b.pids())
 }
 
 func (b *building) pids() string {

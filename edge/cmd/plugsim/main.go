@@ -12,6 +12,9 @@ import (
 	"syscall"
 )
 
+// version is set when the program is built.
+var version = "dev"
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // default action back: a second signal kills

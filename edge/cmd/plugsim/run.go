@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -122,7 +121,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return err
 	}
 	if s.version {
-		fmt.Fprintln(stdout, "plugsim", version())
+		fmt.Fprintln(stdout, "plugsim", version)
 		return nil
 	}
 	now, err := s.clock(time.Now())
@@ -256,13 +255,4 @@ func action(order string) (func(*hs110test.Plug) error, error) {
 		return nil, err
 	}
 	return func(p *hs110test.Plug) error { return p.SetFault(f) }, nil
-}
-
-// version is that of the module, as the linker recorded it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return info.Main.Version + " " + info.GoVersion
 }
