@@ -72,6 +72,9 @@ func Listen(ctx context.Context, c Config, o Options, log *slog.Logger) (*Server
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	if c.Listen == "" { // to the network that means a port on all addresses
+		return nil, errors.New("open the status page: no address to listen on")
+	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", c.Listen)
 	if err != nil {

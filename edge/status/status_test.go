@@ -337,3 +337,11 @@ func sample(t *testing.T) status.View {
 		},
 	}
 }
+
+// To net.Listen no address means every one of them.
+func TestNoAddressIsNoPage(t *testing.T) {
+	if s, err := status.Listen(t.Context(), status.Config{}, status.Options{}, discard); err == nil {
+		t.Errorf("listens on %s", s.Addr())
+		_ = s.Close()
+	}
+}
