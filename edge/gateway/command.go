@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
@@ -22,7 +23,7 @@ func (g *Gateway) command(ctx context.Context, m bus.Message) {
 		err = json.Unmarshal(e.Data, &cmd)
 	}
 	answer := func(data any, failure string) {
-		if !strings.HasPrefix(e.ResponseTopic, "responses/sp_command/") || bus.CheckTopic(e.ResponseTopic) != nil {
+		if !g.answers(e.ResponseTopic) {
 			return
 		}
 		reply := bus.Envelope{ID: e.ID}
@@ -40,9 +41,26 @@ func (g *Gateway) command(ctx context.Context, m bus.Message) {
 		}
 	}
 	if err != nil {
-		g.log.WarnContext(ctx, "malformed command", slog.Any("err", err))
+		g.misheard(ctx, "malformed command", err)
 		answer(nil, "malformed command: "+err.Error())
 		return
 	}
 	g.controller.Command(context.WithoutCancel(ctx), cmd, func(r contract.Results) { answer(r, "") })
+}
+
+// answers reports whether a gateway may answer on a topic: it is one of
+// sp_command's, and this gateway's place below it.
+func (g *Gateway) answers(topic string) bool {
+	levels := strings.Split(topic, "/")
+	return len(levels) > 4 && levels[1] == "sp_command" && levels[3] == g.config.Gateway && bus.IsResponse(topic)
+}
+
+// misheard counts a message that makes no sense, and logs one a minute: whoever
+// sends one may send thousands.
+func (g *Gateway) misheard(ctx context.Context, what string, err error) {
+	g.malformed.Inc()
+	now := time.Now().Unix()
+	if last := g.complained.Load(); now-last >= 60 && g.complained.CompareAndSwap(last, now) {
+		g.log.WarnContext(ctx, what, slog.Any("err", err)) //nolint:sloglint // one of a few constants
+	}
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,6 +48,7 @@ func newPlug(p contract.Plug) (plug, error) {
 type floor struct {
 	gateway *Gateway
 	file    string
+	heard   chan contract.GatewayConfig // the newest, not applied yet
 
 	mu     sync.Mutex // protects what follows
 	config contract.GatewayConfig
@@ -57,9 +59,16 @@ type floor struct {
 // newFloor starts with what is kept; without it the floor is empty until the
 // cloud is heard.
 func newFloor(g *Gateway, k kept) *floor {
-	f := &floor{gateway: g, file: filepath.Join(g.config.Data, keptFile), plugs: map[device.ID]plug{}, specs: map[device.ID]contract.Plug{}}
-	if k.Config.Version > 0 {
-		f.apply(k.Config)
+	f := &floor{
+		gateway: g, file: filepath.Join(g.config.Data, keptFile), heard: make(chan contract.GatewayConfig, 1),
+		plugs: map[device.ID]plug{}, specs: map[device.ID]contract.Plug{},
+	}
+	switch c := k.Config; {
+	case c.Version == 0:
+	case c.Gateway != g.config.Gateway:
+		g.log.Error("kept configuration is another gateway's: waiting for the cloud's", slog.String("file", f.file), slog.String("gateway", c.Gateway))
+	default:
+		f.apply(c)
 	}
 	return f
 }
@@ -96,26 +105,49 @@ func (f *floor) current() contract.GatewayConfig {
 }
 
 // hear takes a configuration from the cloud. One that is broken or somebody
-// else's changes nothing.
-func (f *floor) hear(m bus.Message) {
-	log := f.gateway.log
+// else's changes nothing. It is called by the connection's reader and returns at
+// once: run does what waits for the disk.
+func (f *floor) hear(ctx context.Context, m bus.Message) {
 	var c contract.GatewayConfig
 	if err := json.Unmarshal(m.Payload, &c); err != nil {
-		log.Error("configuration not understood: the last one stays", slog.Any("err", err))
+		f.gateway.misheard(ctx, "configuration not understood: the last one stays", err)
 		return
 	}
 	if err := f.check(c); err != nil {
-		log.Error("configuration refused: the last one stays", slog.Any("err", err))
+		f.gateway.misheard(ctx, "configuration refused: the last one stays", err)
 		return
 	}
+	for {
+		select {
+		case f.heard <- c:
+			return
+		case <-f.heard: // overtaken
+		}
+	}
+}
+
+// run applies what was heard until ctx ends.
+func (f *floor) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case c := <-f.heard:
+			f.take(ctx, c)
+		}
+	}
+}
+
+func (f *floor) take(ctx context.Context, c contract.GatewayConfig) {
 	if c.Version == f.current().Version {
 		return
 	}
+	log := f.gateway.log
 	f.apply(c)
 	if err := f.keep(c); err != nil {
-		log.Error("configuration not kept: a restart without the cloud will use an older one", slog.Any("err", err))
+		log.ErrorContext(ctx, "configuration not kept: a restart without the cloud will use an older one", slog.Any("err", err))
 	}
-	log.Info("configuration applied", slog.Uint64("version", c.Version), slog.Int("plugs", len(c.Plugs)))
+	log.InfoContext(ctx, "configuration applied", slog.Uint64("version", c.Version), slog.Int("plugs", len(c.Plugs)))
 	f.gateway.beatNow()
 }
 
@@ -169,13 +201,13 @@ func (f *floor) apply(c contract.GatewayConfig) {
 		meters = append(meters, collector.Target{Device: spec.Device, Interval: time.Duration(seconds * float64(time.Second)), Meter: p})
 		switches = append(switches, controller.Target{Device: spec.Device, Protected: spec.Protected, Switcher: p})
 	}
+	f.gateway.collector.Set(meters)
 	for id := range f.plugs {
 		if plugs[id] == nil {
-			f.gateway.states.clear(id)
+			f.gateway.states.clear(id) // now that it is not polled any more
 		}
 	}
 	f.config, f.plugs, f.specs = c, plugs, specs
-	f.gateway.collector.Set(meters)
 	f.gateway.controller.Set(c.Version, switches)
 	f.gateway.controller.SetStagger(time.Duration(c.StaggerMillis) * time.Millisecond)
 }

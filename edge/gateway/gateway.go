@@ -15,6 +15,8 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -48,6 +50,9 @@ type Gateway struct {
 	link       *bus.Link
 	cloud      *cloud
 	started    time.Time
+
+	malformed  *metrics.Counter
+	complained atomic.Int64 // POSIX seconds when a malformed message was logged
 }
 
 // Options are what a program passes beside the operator's Config.
@@ -64,6 +69,7 @@ func Run(ctx context.Context, config Config, options Options, log *slog.Logger) 
 		options.Ticks = SystemTicks()
 	}
 	g := &Gateway{config: config, version: options.Version, log: log, metrics: metrics.New(), epoch: drawEpoch()}
+	g.malformed = g.metrics.Counter("wattline_edge_malformed_total", "Commands and configurations that make no sense.")
 	g.clock = NewClock(config.Clock, options.Ticks, log)
 	g.started = time.Now()
 	if err := g.openOutbox(); err != nil {
@@ -86,32 +92,43 @@ func Run(ctx context.Context, config Config, options Options, log *slog.Logger) 
 }
 
 // page shows the gateway to whoever stands beside it. Readings matter more: a
-// page that can't listen is logged and left out.
-func (g *Gateway) page(ctx context.Context) error {
+// page that can't be served is logged and left out.
+func (g *Gateway) page(ctx context.Context) {
+	if g.config.Status.Listen == "" {
+		return
+	}
 	page, err := status.Listen(ctx, g.config.Status, status.Options{Source: g.view, Healthy: g.healthy, Metrics: g.metrics.Handler()}, g.log)
+	if err == nil {
+		err = page.Run(ctx)
+	}
 	if err != nil {
 		g.log.ErrorContext(ctx, "no status page", slog.Any("err", err))
-		return nil
 	}
-	return page.Run(ctx)
 }
 
 // runAll runs the parts. Those that take readings in end first, so that what
-// they took is committed; the connection ends last.
+// they took is committed; then the heartbeat, whose last word is the farewell;
+// the connection ends last.
 func (g *Gateway) runAll(ctx context.Context) error {
 	later, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	beating, still := context.WithCancel(later)
+	defer still()
 	var intake, outlet errgroup.Group
+	var heart sync.WaitGroup
 	intake.Go(func() error { return g.collector.Run(ctx) })
-	intake.Go(func() error { return g.page(ctx) })
+	intake.Go(func() error { g.page(ctx); return nil })
+	intake.Go(func() error { g.floor.run(ctx); return nil })
 	outlet.Go(func() error { return g.outbox.Run(later) })
 	outlet.Go(func() error { return g.forwarder.Run(later) })
 	outlet.Go(func() error { return g.link.Run(later) })
-	outlet.Go(func() error { return g.states.run(later, g.link) })
-	outlet.Go(func() error { return g.beat(later) })
+	outlet.Go(func() error { g.states.run(later, g.link); return nil })
+	heart.Go(func() { g.beat(beating) })
 	err := intake.Wait()
 	g.controller.Close()
 	err = errors.Join(err, g.outbox.Commit())
+	still()
+	heart.Wait()
 	g.farewell(ctx)
 	stop()
 	err = errors.Join(err, outlet.Wait())
@@ -119,24 +136,42 @@ func (g *Gateway) runAll(ctx context.Context) error {
 	return err
 }
 
-// farewell lets what was committed last have a moment to go out.
+// Times of the farewell.
+const (
+	lastMoment = 2 * time.Second // for what was committed last
+	lastWord   = time.Second
+)
+
+// farewell lets what was committed last have a moment to go out, and says that
+// the gateway leaves: its will is not heard when it does so in order.
 func (g *Gateway) farewell(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	ctx = context.WithoutCancel(ctx)
+	g.drain(ctx)
+	if !g.link.IsUp() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lastWord)
+	defer cancel()
+	s := g.status()
+	s.Online = false
+	if err := g.publishStatus(ctx, g.link, s); err != nil {
+		g.log.DebugContext(ctx, "farewell not said", slog.Any("err", err))
+	}
+}
+
+// drain waits a moment for the batches that are being sent.
+func (g *Gateway) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastMoment)
 	defer cancel()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
-	for g.link.IsUp() && g.outbox.Stats().Batches > 0 {
+	for ctx.Err() == nil && g.link.IsUp() {
+		if s := g.outbox.Stats(); s.Batches <= len(s.SetAside) {
+			return
+		}
 		select {
 		case <-ctx.Done():
-			return
 		case <-ticker.C:
-		}
-	}
-	if g.link.IsUp() {
-		s := g.status()
-		s.Online = false
-		if err := g.publishStatus(ctx, g.link, s); err != nil {
-			g.log.DebugContext(ctx, "farewell not said", slog.Any("err", err))
 		}
 	}
 }
@@ -193,7 +228,7 @@ func (g *Gateway) up(ctx context.Context, s *bus.Session) error {
 	if err := s.Subscribe(ctx, bus.CommandTopic(own), func(m bus.Message) { g.command(ctx, m) }); err != nil {
 		return err
 	}
-	if err := s.Subscribe(ctx, bus.ConfigTopic(own), g.floor.hear); err != nil {
+	if err := s.Subscribe(ctx, bus.ConfigTopic(own), func(m bus.Message) { g.floor.hear(ctx, m) }); err != nil {
 		return err
 	}
 	if err := g.publishStatus(ctx, s, g.status()); err != nil {
@@ -234,5 +269,5 @@ func (g *Gateway) gauges() {
 	gauge("wattline_outbox_set_aside_batches", "Batches set aside.", func(s contract.OutboxStatus) float64 { return float64(len(s.SetAside)) })
 	gauge("wattline_outbox_dropped_readings", "Readings dropped for want of room.", func(s contract.OutboxStatus) float64 { return float64(s.Dropped) })
 	gauge("wattline_outbox_refused_readings", "Readings that the disk did not take.", func(s contract.OutboxStatus) float64 { return float64(s.Refused) })
-	g.metrics.GaugeFunc("wattline_clock_rebased", "Steps of the system clock that were followed.", func() float64 { return float64(g.clock.Rebased()) })
+	g.metrics.CounterFunc("wattline_clock_rebased_total", "Steps of the system clock that were followed.", func() float64 { return float64(g.clock.Rebased()) })
 }

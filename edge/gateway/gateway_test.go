@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -301,6 +302,16 @@ func TestAConfigurationWithMistakesChangesNothing(t *testing.T) {
 	} {
 		s.publish(bus.ConfigTopic("edge-f1"), false, []byte(text))
 	}
+	s.publish(bus.CommandTopic("edge-f1"), false, []byte("garbage"))
+	s.eventually("all seven are counted", func() bool {
+		answer, err := http.Get("http://" + s.page + "/metrics")
+		if err != nil {
+			return false
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		return err == nil && strings.Contains(string(text), "\nwattline_edge_malformed_total 7\n")
+	})
 	s.configure(3)
 	s.eventually("version 3", func() bool { return s.pageView().Status.ConfigVersion == 3 })
 	if got := s.pageView().Status.Plugs.Configured; got != 3 {

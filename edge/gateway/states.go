@@ -20,8 +20,8 @@ type states struct {
 
 	mu     sync.Mutex // protects what follows
 	newest map[device.ID]device.Reading
-	dirty  map[device.ID]bool
-	gone   map[device.ID]bool
+	gone   map[device.ID]bool // plugs that this run had and has no more
+	dirty  map[device.ID]bool // of both, what is to be sent
 }
 
 func newStates(gateway string) *states {
@@ -53,16 +53,19 @@ func (s *states) clear(id device.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.newest, id)
-	delete(s.dirty, id)
-	s.gone[id] = true
+	s.gone[id], s.dirty[id] = true, true
 	s.nudge()
 }
 
-// again makes everything due: a broker need not have kept it.
+// again makes everything due: a broker need not have kept it, nor heard what was
+// cleared while it was away.
 func (s *states) again() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id := range s.newest {
+		s.dirty[id] = true
+	}
+	for id := range s.gone {
 		s.dirty[id] = true
 	}
 	s.nudge()
@@ -75,11 +78,11 @@ func (s *states) nudge() {
 	}
 }
 
-func (s *states) run(ctx context.Context, link *bus.Link) error {
+func (s *states) run(ctx context.Context, link *bus.Link) {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-s.wake:
 		}
 		for _, m := range s.due() {
@@ -94,16 +97,16 @@ func (s *states) due() (messages []bus.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id := range s.dirty {
-		pack, err := senml.Append(nil, outbox.AppendRecords(nil, s.newest[id]))
-		if err != nil {
-			continue // a value that is no number: the reading itself was refused too
+		m := bus.Message{Topic: bus.StateTopic(s.gateway, id.String()), Retained: true, QoS0: true} // empty: cleared
+		if !s.gone[id] {
+			pack, err := senml.Append(nil, outbox.AppendRecords(nil, s.newest[id]))
+			if err != nil {
+				continue // the outbox has refused the reading, and counted it
+			}
+			m.Payload = pack
 		}
-		messages = append(messages, bus.Message{Topic: bus.StateTopic(s.gateway, id.String()), Payload: pack, Retained: true, QoS0: true})
-	}
-	for id := range s.gone {
-		messages = append(messages, bus.Message{Topic: bus.StateTopic(s.gateway, id.String()), Retained: true, QoS0: true})
+		messages = append(messages, m)
 	}
 	clear(s.dirty)
-	clear(s.gone)
 	return messages
 }

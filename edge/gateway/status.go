@@ -119,28 +119,44 @@ func (g *Gateway) publishStatus(ctx context.Context, to publisher, s contract.St
 
 // beat sends the heartbeat every ten seconds, and when asked to; and logs once
 // when the outbox fills.
-func (g *Gateway) beat(ctx context.Context) error {
+func (g *Gateway) beat(ctx context.Context) {
 	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()
 	warned := 0
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-ticker.C:
 		case <-g.cloud.now:
 		}
 		s := g.status()
-		if full := outbox.Warning(s.Outbox); full != warned {
-			g.log.WarnContext(ctx, "outbox fills", slog.Int("percent", full), slog.Int("readings", s.Outbox.Readings))
-			warned = full
+		warned = g.warn(ctx, s.Outbox, warned)
+		if g.link.IsUp() {
+			g.say(ctx, s)
 		}
-		if !g.link.IsUp() {
-			continue
-		}
-		if err := g.publishStatus(ctx, g.link, s); err != nil && ctx.Err() == nil {
-			g.log.DebugContext(ctx, "heartbeat not sent", slog.Any("err", err))
-		}
+	}
+}
+
+// warn logs how full the outbox is when that changes, and returns it.
+func (g *Gateway) warn(ctx context.Context, s contract.OutboxStatus, warned int) (full int) {
+	full = outbox.Warning(s)
+	switch attrs := []any{slog.Int("percent", full), slog.Int("readings", s.Readings)}; {
+	case full > warned:
+		g.log.WarnContext(ctx, "outbox fills", attrs...)
+	case full < warned:
+		g.log.InfoContext(ctx, "outbox empties", attrs...)
+	}
+	return full
+}
+
+// say sends a heartbeat. One that is not out in good time is given up: it would
+// follow a newer one on the next connection, with a clock that is past.
+func (g *Gateway) say(ctx context.Context, s contract.Status) {
+	ctx, cancel := context.WithTimeout(ctx, beatEvery/4)
+	defer cancel()
+	if err := g.publishStatus(ctx, g.link, s); err != nil && ctx.Err() == nil {
+		g.log.DebugContext(ctx, "heartbeat not sent", slog.Any("err", err))
 	}
 }
 
