@@ -7,8 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// maxName bounds a name, in bytes; no real one comes near it.
-const maxName = 1024
+// Bounds on names, in bytes. No real name comes near the first; the second is
+// for all names of a pack together, as a multiple of its size, because a base
+// name is written once and copied for each record.
+const (
+	maxName    = 1024
+	namesShare = 4
+)
 
 // ErrPack is the class of every error of [Decode]: the bytes are no SenML pack
 // that this package understands, now or later.
@@ -38,6 +43,7 @@ type decoder struct {
 	baseTime decimal
 	base     float64
 	version  int
+	names    int // bytes of the names so far
 }
 
 // record is a record as written, before base fields are applied.
@@ -203,6 +209,8 @@ func (d *decoder) resolve(r record) (Record, bool, error) {
 	// of many short names.
 	if n := len(d.baseName) + len(r.name); n > maxName {
 		return Record{}, false, fmt.Errorf("name of %d bytes, at most %d fit", n, maxName)
+	} else if d.names += n; d.names > namesShare*len(d.data)+maxName {
+		return Record{}, false, fmt.Errorf("names of more than %d times the pack's size", namesShare)
 	}
 	out := Record{Name: d.baseName + r.name, Unit: r.unit, Kind: r.kind, Value: r.value, Text: r.text}
 	if out.Unit == "" {
