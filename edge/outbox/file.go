@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
-	"strings"
-	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -293,30 +290,4 @@ func (c *counts) unmarshal(b []byte) {
 	}
 	at := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[8*i:])) } //nolint:gosec // bits
 	*c = counts{at(0), at(1), at(2), device.Micros(at(3)), at(4), at(5), at(6)}
-}
-
-// guard turns what bbolt does with a damaged file, panics and memory faults
-// (the file is mapped, and may be shorter than it says), into errDamaged.
-func guard(do func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errDamaged, p)
-		}
-	}()
-	return do()
-}
-
-// isFull reports whether an error means that the disk has no room. Growing the
-// file loses the cause's type in bbolt 1.5 (db.grow), so the text must do.
-func isFull(err error) bool {
-	if err == nil {
-		return false
-	}
-	for _, cause := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
-		if errors.Is(err, cause) || strings.Contains(err.Error(), cause.Error()) {
-			return true
-		}
-	}
-	return false
 }
