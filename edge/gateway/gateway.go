@@ -50,6 +50,7 @@ type Gateway struct {
 	link       *bus.Link
 	cloud      *cloud
 	started    time.Time
+	refused    int // readings, before this start
 
 	malformed  *metrics.Counter
 	complained atomic.Int64 // POSIX seconds when a malformed message was logged
@@ -75,6 +76,7 @@ func Run(ctx context.Context, config Config, options Options, log *slog.Logger) 
 	if err := g.openOutbox(); err != nil {
 		return err
 	}
+	g.refused = g.outbox.Stats().Refused
 	defer g.outbox.Close() // Run of the outbox has reported its last commit
 	g.forwarder = forwarder.New(g.forwarderOptions(), log)
 	g.states = newStates(config.Gateway)

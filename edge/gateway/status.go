@@ -170,12 +170,13 @@ func (g *Gateway) beatNow() {
 	}
 }
 
-// healthy tells a watcher of this machine what a person should look at.
+// healthy tells a watcher of this machine what a person should look at. It says
+// so until the next start.
 func (g *Gateway) healthy() error {
 	s := g.outbox.Stats()
-	switch {
-	case s.Refused > 0:
-		return fmt.Errorf("%d readings were refused: the disk is full or broken", s.Refused)
+	switch refused := s.Refused - g.refused; {
+	case refused > 0:
+		return fmt.Errorf("%d readings were refused: the disk is full or broken", refused)
 	case s.Damaged != "":
 		return fmt.Errorf("the outbox was damaged and moved aside to %s", s.Damaged)
 	}
