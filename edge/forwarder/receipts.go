@@ -3,6 +3,8 @@ package forwarder
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -12,19 +14,32 @@ import (
 
 // Hear takes an answer. Anything that is no receipt releases nothing.
 func (f *Forwarder) Hear(payload []byte) {
-	answer, err := bus.Decode(payload)
-	var receipts contract.Receipts
-	if err == nil {
-		err = json.Unmarshal(answer.Data, &receipts)
-	}
-	if err != nil || answer.ErrorText() != "" || len(receipts.All()) == 0 {
+	receipts, err := read(payload)
+	if err != nil {
 		f.options.Unanswered.Inc()
-		f.log.Debug("answer to a batch that releases nothing", slog.String("error", answer.ErrorText()), slog.Any("err", err))
+		f.log.Debug("answer to a batch that releases nothing", slog.Any("err", err))
 		return
 	}
 	for _, r := range receipts.All() {
 		f.hear(r)
 	}
+}
+
+func read(payload []byte) (receipts contract.Receipts, err error) {
+	answer, err := bus.Decode(payload)
+	if err != nil {
+		return receipts, err
+	}
+	if text := answer.ErrorText(); text != "" {
+		return receipts, errors.New(text)
+	}
+	if err := json.Unmarshal(answer.Data, &receipts); err != nil {
+		return receipts, fmt.Errorf("decode receipts: %w", err)
+	}
+	if len(receipts.All()) == 0 {
+		return receipts, errors.New("no receipt in it")
+	}
+	return receipts, nil
 }
 
 // hear queues one receipt. A batch that is not in flight may still wait in the
