@@ -2,6 +2,7 @@ package influxdata
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"runtime/debug"
@@ -45,7 +46,8 @@ type Options struct {
 	// Pause waits; nil means really.
 	Pause func(ctx context.Context, d time.Duration) error
 
-	// Unsaid counts batches that not even the quarantine or the ledger takes.
+	// Unsaid counts batches that not even the quarantine or the ledger takes, or
+	// over which the code panics.
 	Messages, Points, Malformed, Discarded, NotNow, Quarantined, Misdirected, Unsaid *metrics.Counter
 }
 
@@ -236,6 +238,8 @@ func (h *Hook) mayLog(source string) bool {
 	return true
 }
 
+var errPanic = errors.New("the code panicked over it")
+
 // finish stores messages, enters them, and sends the receipts. When the code
 // panics over several, it takes them one by one: what harms one does not harm
 // the others.
@@ -244,8 +248,8 @@ func (h *Hook) finish(ctx context.Context, messages []*message, send func(topic 
 		return
 	}
 	for _, m := range messages {
-		if len(messages) > 1 && !h.guardedFinish(ctx, []*message{m}, send) {
-			m.fate = unsaid
+		if len(messages) == 1 || !h.guardedFinish(ctx, []*message{m}, send) {
+			h.unsaid(ctx, m, "storing panicked: its source keeps the batch", errPanic)
 		}
 	}
 }

@@ -113,21 +113,25 @@ func (h *Hook) writeGroup(ctx context.Context, database string, group []*message
 			return err
 		}
 		if len(group) > 1 {
-			for _, m := range group {
-				if err := h.writeGroup(ctx, database, []*message{m}); err != nil {
-					return err
-				}
-			}
+			return h.writeEach(ctx, database, group)
+		}
+		if !beyondRetention(err) {
+			group[0].fate, group[0].reason = quarantined, err.Error()
 			return nil
 		}
-		group[0].fate, group[0].reason = quarantined, err.Error()
-		if beyondRetention(err) {
-			group[0].fate = expired
-		}
-		return nil
+		group[0].fate = expired // here; a copy may keep longer
 	}
 	for _, m := range group {
 		h.options.Points.Add(float64(m.records))
+	}
+	return nil
+}
+
+func (h *Hook) writeEach(ctx context.Context, database string, group []*message) error {
+	for _, m := range group {
+		if err := h.writeGroup(ctx, database, []*message{m}); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -233,6 +233,24 @@ func TestCopiesGoToFurtherDatabasesBeforeTheReceipt(t *testing.T) {
 	}
 }
 
+// A copy may keep for ever what the database of the topic is too young for.
+func TestWhatIsBeyondRetentionGoesToTheCopiesNevertheless(t *testing.T) {
+	s := newHook(t, func(o *influxdata.Options) { o.Copies = map[string][]string{"sp": {"archive"}} })
+	s.onWrite = func(database, lines string) error {
+		if database == "sp" && strings.Contains(lines, "sp_g2") {
+			return refusal{expired: true}
+		}
+		return nil
+	}
+	s.handle(pack("a-1", reading("g1")), pack("a-2", reading("g2")))
+	if diff := cmp.Diff(map[string][]string{"stored": {"a-1"}, "expired": {"a-2"}}, s.receipts()); diff != "" {
+		t.Error(diff)
+	}
+	if got := s.lines["archive"]; !strings.Contains(got, "sp_g1") || !strings.Contains(got, "sp_g2") {
+		t.Errorf("the copy has %q", got)
+	}
+}
+
 func TestOneReceiptForEachSourceAndWriteWithDigests(t *testing.T) {
 	s := newHook(t, nil)
 	messages := []bus.Message{packOf("f1", "a-1", reading("g1")), packOf("f2", "b-1", reading("g2")), packOf("f1", "a-2", reading("g3"))}
