@@ -57,6 +57,8 @@ func TestAnswersToWritesAreToldApart(t *testing.T) {
 		"1.8 series limit":        {400, v1, `{"error":"partial write: max-series-per-database limit exceeded: (50) dropped=80"}`, verdict{operator: true}, 0, "limit exceeded"},
 		"1.8 values limit":        {400, v1, `{"error":"partial write: max-values-per-tag limit exceeded (100001/100000): measurement=\"m\" tag=\"id\" value=\"x\" dropped=1"}`, verdict{operator: true}, 0, "limit exceeded"},
 		"1.8 shard goes away":     {400, v1, `{"error":"partial write: shard 3 is pending deletion dropped=4"}`, verdict{operator: true}, 0, "pending deletion"},
+		"a line that says so":     {400, v1, `{"error":"partial write: field type conflict: input field \"value\" on measurement \"timeout\" is type float, already exists as type integer dropped=1"}`, verdict{refused: true}, 0, "timeout"},
+		"a line that is not old":  {400, v1, `{"error":"unable to parse 'beyond\\ retention\\ policy v=\"beyond retention policy\"'"}`, verdict{refused: true}, 0, "unable to parse"},
 		"1.8 disk full":           {500, v1, `{"error":"engine: error writing WAL entry: write /x: no space left on device"}`, verdict{operator: true}, 0, "no space"},
 		"a proxy's bad request":   {400, http.Header{}, "<html>400 The plain HTTP request was sent to HTTPS port</html>", verdict{operator: true}, 0, "plain HTTP"},
 		"a proxy's bad gateway":   {502, http.Header{}, "<html>Bad Gateway</html>", verdict{}, 0, "Bad Gateway"},

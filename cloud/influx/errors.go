@@ -141,9 +141,12 @@ func classify(op string, status int, header http.Header, body string) *Error {
 	e := &Error{Op: op, Status: status, Message: message, retryAfter: retryAfter(header)}
 	switch {
 	case status == http.StatusBadRequest || status == http.StatusUnprocessableEntity:
-		// The same status from something in between is about the request.
-		e.refused = spoke && !containsAny(message, notNow...)
-		e.expired = e.refused && containsAny(message, "beyond retention policy", "outside retention policy")
+		// The same status from something in between is about the request. Of what
+		// is said the first word counts: behind it the lines are repeated, and
+		// a measurement may be called timeout.
+		blamed := firstOf(message, "unable to parse", "field type conflict")
+		e.refused = spoke && firstOf(message, notNow...) >= blamed
+		e.expired = e.refused && firstOf(message, "beyond retention policy", "outside retention policy") < blamed
 		e.operator = !e.refused
 	case status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status == http.StatusRequestEntityTooLarge:
 	case status < http.StatusInternalServerError:
@@ -203,11 +206,15 @@ func retryAfter(header http.Header) time.Duration {
 	return min(max(wait, 0), maxRetryAfter)
 }
 
-func containsAny(text string, parts ...string) bool {
+func containsAny(text string, parts ...string) bool { return firstOf(text, parts...) < len(text) }
+
+// firstOf is where the first of the parts begins; len(text) where there is none.
+func firstOf(text string, parts ...string) int {
+	first := len(text)
 	for _, part := range parts {
-		if strings.Contains(text, part) {
-			return true
+		if i := strings.Index(text, part); i >= 0 {
+			first = min(first, i)
 		}
 	}
-	return false
+	return first
 }
