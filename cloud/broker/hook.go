@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"crypto/subtle"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -14,7 +13,6 @@ import (
 )
 
 const (
-	takeoverTime     = 5 * time.Second
 	maxClientID      = 256
 	maxSubscriptions = 1000      // of one client
 	messageCost      = 1 << 10   // bytes that mochi needs for a message beside its payload
@@ -81,70 +79,6 @@ func (g *guard) OnConnect(cl *mqtt.Client, _ packets.Packet) error {
 	cl.Properties.Clean = true
 	c.id = cl.ID
 	return nil
-}
-
-// OnConnectAuthenticate finds out who the client is and makes room for its
-// session: a connection with the same id ends first. mochi's own takeover lets
-// the two overlap, and then the end of the older can take the newer off the
-// list of clients, which hears nothing from there on.
-func (g *guard) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
-	c := connOf(cl)
-	who, ok := g.identify(cl.ID, pk.Connect)
-	if !ok {
-		return false
-	}
-	c.who = who
-	return g.takeOver(c)
-}
-
-func (g *guard) identify(id string, connect packets.ConnectParams) (Who, bool) {
-	secret := g.password.Reveal()
-	if string(connect.Username) == RoleUser && secret != "" {
-		return Who{Role: true}, subtle.ConstantTimeCompare(connect.Password, []byte(secret)) == 1
-	}
-	if !connect.WillFlag {
-		return Who{Role: secret == ""}, true
-	}
-	gateway, agrees := gatewayOf(id, connect.WillTopic)
-	who := Who{Gateway: gateway, Role: gateway == "" && secret == ""}
-	if !agrees || !Allowed(who, Publish, connect.WillTopic) {
-		g.deny("its will", id, connect.WillTopic)
-		return Who{}, false
-	}
-	return who, true
-}
-
-func (g *guard) takeOver(c *conn) bool {
-	deadline := time.After(takeoverTime)
-	for {
-		g.mu.Lock()
-		older := g.sessions[c.id]
-		if older == nil {
-			g.sessions[c.id] = c
-			g.mu.Unlock()
-			return true
-		}
-		g.mu.Unlock()
-		if older.who != c.who {
-			return false
-		}
-		g.counted.takeover.Add(1)
-		_ = older.Close()
-		select {
-		case <-older.gone:
-		case <-deadline:
-			return false
-		}
-	}
-}
-
-// leave frees the id of a connection that mochi has done with.
-func (g *guard) leave(c *conn) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.sessions[c.id] == c {
-		delete(g.sessions, c.id)
-	}
 }
 
 // OnACLCheck is asked for each message in and for each delivery out.
@@ -268,28 +202,6 @@ func (g *guard) keep(topic string, size int) bool {
 	}
 	return false
 }
-
-// OnQosPublish, OnQosComplete and OnQosDropped keep count of what is under way.
-// mochi keeps its own acknowledgements in the same map; they weigh nothing.
-func (g *guard) OnQosPublish(cl *mqtt.Client, pk packets.Packet, _ int64, _ int) {
-	size := 0
-	if pk.FixedHeader.Type == packets.Publish {
-		size = len(pk.Payload) + messageCost
-	}
-	if c := connOf(cl); c != nil {
-		c.inflight.set(pk.PacketID, size)
-	}
-}
-
-// OnQosComplete is described with OnQosPublish.
-func (g *guard) OnQosComplete(cl *mqtt.Client, pk packets.Packet) {
-	if c := connOf(cl); c != nil {
-		c.inflight.set(pk.PacketID, 0)
-	}
-}
-
-// OnQosDropped is described with OnQosPublish.
-func (g *guard) OnQosDropped(cl *mqtt.Client, pk packets.Packet) { g.OnQosComplete(cl, pk) }
 
 func (g *guard) deny(what, id, topic string) {
 	g.counted.denied.Add(1)

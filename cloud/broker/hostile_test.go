@@ -139,6 +139,29 @@ func TestHostilePacketsEndTheirOwnConnectionOnly(t *testing.T) {
 	}
 }
 
+// The memory that large packets share must come back, whatever else is in the
+// same segment of the network.
+func TestLargePacketsKeepComing(t *testing.T) {
+	b := start(t)
+	c := connect(t, b, "", 60)
+	large := frame(publishPacket<<4|2, append(append(text("a"), 0, 1), make([]byte, 4<<20)...))
+	small := frame(publishPacket<<4|2, append(text("a"), 0, 2, 'x'))
+	const n = 40
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		_ = c.SetWriteDeadline(time.Now().Add(60 * time.Second))
+		for range n {
+			_, _ = c.Write(slices.Concat(large, small))
+		}
+	})
+	for i := range 2 * n {
+		if p := c.read(); p.kind != publishAnswer {
+			t.Fatalf("answer %d is packet %d", i, p.kind)
+		}
+	}
+	sending.Wait()
+}
+
 func TestSubscriptionsAndRetainedMessagesAreBounded(t *testing.T) {
 	b := start(t, func(c *broker.Config) { c.MaxRetained = 1000; c.RetainedBytes = 1 << 20 })
 	c := connect(t, b, "", 60)

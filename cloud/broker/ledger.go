@@ -3,6 +3,9 @@ package broker
 import (
 	"sync"
 	"sync/atomic"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // ledger knows the size of what a client was sent and has not acknowledged, by
@@ -40,6 +43,28 @@ func (l *ledger) clear() {
 	l.mu.Unlock()
 	l.limits.waiting.Add(-l.bytes.Swap(0))
 }
+
+// OnQosPublish, OnQosComplete and OnQosDropped keep count of what is under way.
+// mochi keeps its own acknowledgements in the same map; they weigh nothing.
+func (g *guard) OnQosPublish(cl *mqtt.Client, pk packets.Packet, _ int64, _ int) {
+	size := 0
+	if pk.FixedHeader.Type == packets.Publish {
+		size = len(pk.Payload) + messageCost
+	}
+	if c := connOf(cl); c != nil {
+		c.inflight.set(pk.PacketID, size)
+	}
+}
+
+// OnQosComplete is described with OnQosPublish.
+func (g *guard) OnQosComplete(cl *mqtt.Client, pk packets.Packet) {
+	if c := connOf(cl); c != nil {
+		c.inflight.set(pk.PacketID, 0)
+	}
+}
+
+// OnQosDropped is described with OnQosPublish.
+func (g *guard) OnQosDropped(cl *mqtt.Client, pk packets.Packet) { g.OnQosComplete(cl, pk) }
 
 // retained bounds the retained messages of all clients.
 type retained struct {
