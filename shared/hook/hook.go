@@ -12,9 +12,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/wattline/wattline/shared/bus"
 )
@@ -58,19 +56,3 @@ func Instance() string {
 
 // ClientID is a client identifier that no other connection has.
 func ClientID(name string) string { return name + "-" + Instance() }
-
-// Retry calls try until it gives nil or ctx ends, waiting between the calls from
-// least to most, doubling.
-func Retry(ctx context.Context, least, most time.Duration, try func(context.Context) error) error {
-	for wait := least; ; wait = min(2*wait, most) {
-		err := try(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
-		case <-time.After(wait):
-		}
-	}
-}
