@@ -120,6 +120,21 @@ func TestAWillCountsForItsEpochOnly(t *testing.T) {
 	}
 }
 
+func TestAWillIsNoStatusAndAFarewellIs(t *testing.T) {
+	d := directory.New()
+	hear(t, d, statusTopic, contract.Status{Epoch: 2}, true)
+	if g, known := d.Gateway("edge-f1"); !known || g.Online || g.Status != nil || !g.Heard.IsZero() {
+		t.Errorf("after a will alone: %+v", g)
+	}
+	hear(t, d, statusTopic, status(3, 0), false)
+	farewell := status(3, 0)
+	farewell.Online, farewell.Outbox.Readings = false, 7
+	hear(t, d, statusTopic, farewell, false)
+	if g, _ := d.Gateway("edge-f1"); g.Online || g.Status == nil || g.Status.Outbox.Readings != 7 {
+		t.Errorf("after a farewell: %+v", g)
+	}
+}
+
 func TestWhatWasDeletedUnheardIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := directory.New()

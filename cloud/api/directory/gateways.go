@@ -24,7 +24,7 @@ type Gateway struct {
 	Name string
 	// Info is nil for a gateway that reports but is not registered.
 	Info *contract.GatewayInfo
-	// Status is nil when it was never heard.
+	// Status is nil when none was heard, a will excepted.
 	Status *contract.Status
 	Online bool
 	// Heard is when the status came, by the clock of this machine; zero when
@@ -54,8 +54,8 @@ func (d *Directory) hearStatus(m bus.Message) error {
 		return ErrFull
 	case known && !status.Online && status.Epoch != before.Epoch:
 		return nil // the will of an earlier run, delivered late
-	case known && !status.Online:
-		before.Online = false // a will says no more than that
+	case known && isWill(status):
+		before.Online = false // it says no more than that
 		d.statuses[gateway] = before
 		return nil
 	}
@@ -63,6 +63,10 @@ func (d *Directory) hearStatus(m bus.Message) error {
 	d.statuses[gateway] = heard{Status: status, at: time.Now(), live: !m.Retained}
 	return nil
 }
+
+// isWill tells a will, which has nothing but the epoch, from a status; what a
+// gateway says as it leaves in order is one.
+func isWill(s contract.Status) bool { return !s.Online && s.Time == 0 }
 
 // Gateway gives what is known of one gateway; ok is false when nothing is.
 func (d *Directory) Gateway(name string) (g Gateway, ok bool) {
@@ -99,8 +103,11 @@ func (d *Directory) gateway(name string) (g Gateway, ok bool) {
 	}
 	if h, known := d.statuses[name]; known {
 		ok = true
-		g.Status = &h.Status
 		g.Online = h.online()
+		if isWill(h.Status) {
+			return g, ok
+		}
+		g.Status = &h.Status
 		if h.live {
 			g.Heard = h.at
 			g.Skew = h.Time.Time().Sub(h.at)
