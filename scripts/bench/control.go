@@ -55,7 +55,7 @@ func measureControl(ctx context.Context, b *bench) error {
 	if err := b.switches(ctx, c, sim.list); err != nil {
 		return fmt.Errorf("switch: %w", err)
 	}
-	return b.queries(ctx, c, server)
+	return nil
 }
 
 // put switches a plug through the API.

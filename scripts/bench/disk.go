@@ -117,8 +117,11 @@ func fileSizes(_ context.Context, b *bench) error {
 }
 
 // writes are counted by the kernel: what the calls of this process wrote, and
-// how much of the page cache they made dirty. The latter counts the pieces in
-// which the cache is managed, which are larger than what was written in them.
+// how much of the page cache they made dirty. Kernels that manage their cache in
+// large folios count a whole folio, up to megabytes, for each write into it,
+// though only the changed blocks go to the disk (seen on Linux 6.18 with ext4 on
+// a device of its own: 8 kB by calls and by the device, 1 MB by this count). So
+// the calls are what is held against the limit; all of them are of whole pages.
 type writes struct{ calls, cache int64 }
 
 func written() (w writes, err error) {
@@ -172,8 +175,8 @@ func bytesWritten(ctx context.Context, b *bench) error {
 			return err
 		}
 		readings := float64(plugs * seconds)
-		b.most(f.name, float64(after.cache-before.cache)/readings, 900, "B/reading")
-		b.fact(f.name+"_by_calls", float64(after.calls-before.calls)/readings, "B/reading")
+		b.most(f.name, float64(after.calls-before.calls)/readings, 900, "B/reading")
+		b.fact(f.name+"_cache_dirtied", float64(after.cache-before.cache)/readings, "B/reading")
 		if err := x.Close(); err != nil {
 			return err
 		}

@@ -44,7 +44,8 @@ func parts() []part {
 		{"memory", "a gateway's anonymous memory, with and without a backlog", measureMemory},
 		{"link", "from link-up to the first reading, and what is sent twice after a kill", measureLink},
 		{"polling", "2,000 plugs each second, and beside a bare loop", measurePolling},
-		{"control", "switching through REST, and queries beside InfluxDB's own", measureControl},
+		{"control", "switching through REST, beside the driver alone", measureControl},
+		{"query", "queries through REST, beside InfluxDB's own answers", measureQueries},
 	}
 }
 

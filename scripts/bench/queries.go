@@ -19,6 +19,21 @@ import (
 // queryDay begins the day that is asked about.
 const queryDay = 1_789_948_800 // 2026-09-21, UTC
 
+// measureQueries asks a cloud that has nothing else to do.
+func measureQueries(ctx context.Context, b *bench) error {
+	server, err := b.startInflux(ctx)
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	c, err := b.startCloud(ctx, server, "site: {name: Bench, default_floor: 1, time_zone: UTC}\ngateways:\n  - {id: edge-f1, floor: 1}\nplaces: []\n")
+	if err != nil {
+		return err
+	}
+	defer c.stop()
+	return b.queries(ctx, c, server)
+}
+
 // queries compares answers through the API with InfluxDB's own to the very
 // statement that the cloud makes of the question, in turns.
 func (b *bench) queries(ctx context.Context, c *central, server *influxd.Server) error {
