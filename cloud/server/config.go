@@ -87,17 +87,24 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Check reads what a process with these roles would read at its start beside the
-// configuration: the inventory, for the registry. found says what is in it.
+// Check finds mistakes that the settings alone do not show: in the inventory,
+// and in what the roles of a process need of each other. It opens nothing else.
+// found says in words what is in the inventory, where one of the roles reads it.
 func (c *Config) Check(roles []Role) (found string, err error) {
-	if !slices.Contains(roles, RoleRegistry) {
-		return "", nil
+	has := func(role Role) bool { return slices.Contains(roles, role) }
+	var errs []error
+	if (has(RoleHooks) || has(RoleComponents)) && !has(RoleInflux) && c.Influx.URL == "" {
+		errs = append(errs, errors.New("influx.url: the roles hooks and components need it where the role influx does not run"))
 	}
-	inventory, err := registry.Load(c.Registry.Inventory)
-	if err != nil {
-		return "", fmt.Errorf("inventory: %w", err)
+	if has(RoleRegistry) {
+		inventory, err := registry.Load(c.Registry.Inventory)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("registry.inventory: %w", err))
+		} else {
+			found = fmt.Sprintf(", and so is %s: %d gateways", c.Registry.Inventory, len(inventory.Gateways))
+		}
 	}
-	return fmt.Sprintf(", and so is %s: %d gateways", c.Registry.Inventory, len(inventory.Gateways)), nil
+	return found, errors.Join(errs...)
 }
 
 // path puts a relative path below the data directory.

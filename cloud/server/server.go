@@ -11,13 +11,8 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
-	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/wattline/wattline/cloud/api"
 	"github.com/wattline/wattline/cloud/broker"
@@ -54,9 +49,6 @@ func Roles() []Role {
 	return []Role{RoleBroker, RoleInflux, RoleRegistry, RoleHooks, RoleComponents, RoleAPI}
 }
 
-// leave is how long the parts may take to finish what they have begun.
-const leave = 10 * time.Second
-
 // Server is one process of the cloud.
 type Server struct {
 	config  Config
@@ -78,28 +70,12 @@ type Options struct {
 	Ready func(api, broker string)
 }
 
-// Check finds mistakes that the configuration cannot know of: in the inventory,
-// and in what the roles need of each other. It opens nothing.
-func Check(cfg Config, roles []Role) error {
-	var errs []error
-	has := func(role Role) bool { return slices.Contains(roles, role) }
-	if (has(RoleHooks) || has(RoleComponents)) && !has(RoleInflux) && cfg.Influx.URL == "" {
-		errs = append(errs, errors.New("influx.url: the roles hooks and components need it where the role influx does not run"))
-	}
-	if has(RoleRegistry) {
-		if _, err := registry.Load(cfg.Registry.Inventory); err != nil {
-			errs = append(errs, fmt.Errorf("registry.inventory: %w", err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // Run is the life of the process: it ends with ctx, in good order, or with an
 // error that a person must see to.
 func Run(ctx context.Context, cfg Config, roles []Role, options Options, log *slog.Logger) error {
 	s := &Server{config: cfg, roles: roles, version: options.Version, log: log, metrics: metrics.New(), ready: options.Ready}
 	defer s.close()
-	if err := Check(cfg, roles); err != nil {
+	if _, err := cfg.Check(roles); err != nil {
 		return err
 	}
 	if err := s.embedded(ctx); err != nil {
@@ -160,12 +136,6 @@ func (s *Server) connect() (err error) {
 	return err
 }
 
-// part is something that runs until its context ends.
-type part struct {
-	name string
-	run  func(ctx context.Context) error
-}
-
 // runAll runs the parts in three stages: those that others depend on end last.
 func (s *Server) runAll(ctx context.Context) error {
 	if s.store != nil {
@@ -191,52 +161,6 @@ func (s *Server) runAll(ctx context.Context) error {
 		stages = append(stages, []part{door})
 	}
 	return runStages(ctx, stages, s.log)
-}
-
-// runStages runs all parts at once. When ctx ends or a part fails, the stages
-// end one after the other, the last first.
-func runStages(ctx context.Context, stages [][]part, log *slog.Logger) error {
-	failed, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	type running struct {
-		group errgroup.Group
-		stop  context.CancelFunc
-	}
-	groups := make([]*running, len(stages))
-	for i, stage := range stages {
-		life, stop := context.WithCancel(context.WithoutCancel(ctx))
-		groups[i] = &running{stop: stop}
-		for _, p := range stage {
-			groups[i].group.Go(func() error {
-				err := p.run(life)
-				if err != nil {
-					err = fmt.Errorf("%s: %w", p.name, err)
-				}
-				fail(err)
-				return err
-			})
-		}
-	}
-	<-failed.Done()
-	var err error
-	for _, g := range slices.Backward(groups) {
-		g.stop()
-		err = errors.Join(err, wait(&g.group))
-	}
-	log.InfoContext(ctx, "cloud stopped")
-	return err
-}
-
-// wait gives a stage its time; a part that never ends must not keep the others.
-func wait(g *errgroup.Group) error {
-	done := make(chan error, 1)
-	go func() { done <- g.Wait() }()
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(leave):
-		return fmt.Errorf("some parts did not end within %v", leave)
-	}
 }
 
 func (s *Server) registryPart() part {

@@ -63,9 +63,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if *check {
-		if err := server.Check(cfg, roles); err != nil {
-			return err
-		}
 		found, err := cfg.Check(roles)
 		if err != nil {
 			return err
