@@ -62,10 +62,11 @@ func (c *child) stop() {
 	}
 }
 
-// killed says whether somebody's kill -9 ended the child.
+// killed says whether somebody ended the child: with kill -9, or with kill, which
+// it obeys in good order. What goes wrong in it ends with another status.
 func (c *child) killed() bool {
 	status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+	return ok && (status.Signaled() || status.ExitStatus() == 0)
 }
 
 // tail is the end of the child's log.
