@@ -53,12 +53,12 @@ func (s *Server) readings(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	topic, err := bus.Query(reader, database+"/"+measurement)
-	if err != nil {
-		q.mistake("measurement", err.Error())
-	}
 	if err := mistaken(q.mistakes); err != nil {
 		return err
+	}
+	topic, err := bus.Query(reader, database+"/"+measurement)
+	if err != nil {
+		return mistaken([]mistake{{Parameter: "measurement", Detail: err.Error()}})
 	}
 	form, contentType := form(accept, zoneOf(q.text("tz")))
 	return s.stream(c, question{topic: topic, data: data, wait: s.config.HTTP.AnswerTimeout}, contentType, form, func(answer bus.Envelope) error {

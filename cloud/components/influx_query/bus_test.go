@@ -96,8 +96,8 @@ func TestOverTheBus(t *testing.T) {
 		"the site's default floor is learned": {topic, `{"id":"w.r0.c0","operation":"sum"}`, `[{"bn":"sp_w.r0.c0/power","bu":"W"},{"t":0,"v":3}]`, ""},
 		"mistakes":                            {topic, `{"row":"x","operation":"avg"}`, "", `row: "x" is not a whole number without leading zeros`},
 		"the ledger":                          {"query/influx_query/wattline/batch", `{}`, "", `database: "wattline" is the system's own`},
-		"no measurement":                      {"query/influx_query/sp", `{}`, "", `topic: "sp" is not <database>/<measurement>`},
-		"nothing at all":                      {"query/influx_query", ``, "", `topic: "" is not <database>/<measurement>`},
+		"no measurement":                      {"query/influx_query/sp", `{}`, "", `topic: "sp" is not DATABASE/MEASUREMENT`},
+		"nothing at all":                      {"query/influx_query", ``, "", `topic: "" is not DATABASE/MEASUREMENT`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, failure := (&caller{t: t, asker: far.asker}).ask(test.topic, test.data)

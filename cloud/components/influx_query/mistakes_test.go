@@ -19,9 +19,9 @@ func TestMistakesAreNamed(t *testing.T) {
 		pairs   []string
 		want    string
 	}{
-		"no measurement":             {"sp", nil, `topic: "sp" is not <database>/<measurement>`},
-		"no topic":                   {"", nil, `topic: "" is not <database>/<measurement>`},
-		"a level too many":           {"sp/power/x", nil, `topic: "sp/power/x" is not <database>/<measurement>`},
+		"no measurement":             {"sp", nil, `topic: "sp" is not DATABASE/MEASUREMENT`},
+		"no topic":                   {"", nil, `topic: "" is not DATABASE/MEASUREMENT`},
+		"a level too many":           {"sp/power/x", nil, `topic: "sp/power/x" is not DATABASE/MEASUREMENT`},
 		"the ledger":                 {"wattline/batch", nil, `database: "wattline" is the system's own`},
 		"a database in capitals":     {"Sp/power", nil, `database: "Sp" is not a lower-case`},
 		"a database of InfluxDB":     {"_internal/database", nil, `database: "_internal" is not`},

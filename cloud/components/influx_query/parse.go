@@ -90,7 +90,7 @@ func (p *parser) wrong(key, format string, args ...any) {
 func (p *parser) topic(subpath string) {
 	database, measurement, found := strings.Cut(subpath, "/")
 	if !found || strings.Contains(measurement, "/") {
-		p.wrong("topic", "%s is not <database>/<measurement>", clip(subpath))
+		p.wrong("topic", "%s is not DATABASE/MEASUREMENT", clip(subpath))
 		return
 	}
 	switch {

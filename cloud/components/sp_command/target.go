@@ -69,7 +69,7 @@ func (m mistake) Error() string {
 func parseTarget(levels []string) (t target, err error) {
 	switch {
 	case len(levels) == 0:
-		return t, errors.New("no target: want a device id, row/<n>, column/<n>, floor/<f>, type/<t>")
+		return t, errors.New("no target: want a device id, row/N, column/N, floor/F, type/T")
 	case len(levels) == 1:
 		return parsePlace(levels[0])
 	case len(levels)%2 != 0 || len(levels) > 4:
@@ -103,7 +103,7 @@ func parseTarget(levels []string) (t target, err error) {
 	return t, nil
 }
 
-var errNoTarget = errors.New("no such kind of target: want a device id, row/<n>, column/<n>, floor/<f>, floor/<f>/row/<n>, floor/<f>/column/<n>, type/<t> or floor/<f>/type/<t>")
+var errNoTarget = errors.New("no such kind of target: want a device id, row/N, column/N, floor/F, floor/F/row/N, floor/F/column/N, type/T or floor/F/type/T")
 
 // parsePlace reads a device id; without a device type it is a smart plug's.
 func parsePlace(text string) (target, error) {
