@@ -11,9 +11,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/wattline/wattline/cloud/influx/influxtest"
 	"github.com/wattline/wattline/cloud/server"
@@ -145,8 +150,40 @@ func TestTheSampleIsUnderstood(t *testing.T) {
 	if err := config.Load("docs/samples/cloud.yaml", &c); err != nil {
 		t.Fatal(err)
 	}
+	want := server.DefaultConfig()
+	want.Registry.Inventory = "docs/samples/inventory.yaml"
+	if diff := cmp.Diff(want, c, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("the sample differs from the defaults:\n%s", diff)
+	}
 	if found, err := c.Check(server.Roles()); err != nil || !strings.Contains(found, "2 gateways") {
 		t.Errorf("Check of the samples: %q, %v", found, err)
+	}
+}
+
+func TestTheSampleShowsEverySetting(t *testing.T) {
+	text, err := os.ReadFile("../../docs/samples/cloud.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sample map[string]any
+	if err := yaml.Unmarshal(text, &sample); err != nil {
+		t.Fatal(err)
+	}
+	for part := range reflect.TypeFor[server.Config]().Fields() {
+		name := part.Tag.Get("yaml")
+		shown, ok := sample[name]
+		if !ok {
+			t.Errorf("%s is missing", name)
+		}
+		settings, ok := shown.(map[string]any)
+		if part.Type.Kind() != reflect.Struct || !ok {
+			continue
+		}
+		for setting := range part.Type.Fields() {
+			if key := setting.Tag.Get("yaml"); settings[key] == nil {
+				t.Errorf("%s.%s is missing", name, key)
+			}
+		}
 	}
 }
 
