@@ -5,14 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
 	"sync"
 	"time"
-
-	paho "github.com/eclipse/paho.mqtt.golang"
 )
 
 // ErrDown means that there is no connection to the broker now.
@@ -33,7 +30,9 @@ const (
 	ackTimeout   = 10 * time.Second
 	redialLeast  = 100 * time.Millisecond
 	redialMost   = 500 * time.Millisecond
-	parting      = 100 * time.Millisecond
+
+	partingMillis = 100
+	parting       = partingMillis * time.Millisecond
 )
 
 // Options say how to reach the broker.
@@ -116,7 +115,7 @@ func (l *Link) Run(ctx context.Context) error {
 	for {
 		err := l.connectOnce(ctx, &away)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // what the end of ctx broke is no error
+			return nil // what the end of ctx broke is no error
 		}
 		if !away {
 			away = true
@@ -128,15 +127,21 @@ func (l *Link) Run(ctx context.Context) error {
 
 // connectOnce makes one connection and stays until it is lost.
 func (l *Link) connectOnce(ctx context.Context, away *bool) error {
-	s, err := connect(ctx, l.options) //nolint:contextcheck // the session outlives the dialling
+	s, err := connect(ctx, l.options)
 	if err != nil {
 		return err
 	}
-	l.obeying.Go(s.obey) //nolint:contextcheck // it ends with the session, or when paho lets go of it
+	l.obeying.Go(s.obey) // ends with the session, or when paho lets go of it
 	defer s.close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })()
+	l.obeying.Go(func() {
+		select {
+		case <-s.ended:
+			cancel(s.cause)
+		case <-ctx.Done():
+		}
+	})
 	l.set(s) // what Up's subscriptions bring may be answered at once
 	defer l.set(nil)
 	if l.options.Up != nil {
@@ -223,149 +228,8 @@ func (l *Link) Send(m Message) error {
 	select {
 	case s.orders <- order{message: m}:
 		return nil
-	case <-s.ctx.Done():
+	case <-s.ended:
 		return ErrDown
-	}
-}
-
-// Session is one connection of a [Link]; it never comes back once lost.
-type Session struct {
-	client paho.Client
-	ctx    context.Context //nolint:containedctx // it is the connection's life, not a call's
-	lost   context.CancelCauseFunc
-	orders chan order
-	obeyed chan struct{} // closed when no more orders are taken
-}
-
-// order is a message to be handed to paho; who waits for its token gives a
-// channel with room for it.
-type order struct {
-	message Message
-	token   chan<- paho.Token
-}
-
-// obey hands messages to paho, in the order in which they came. In paho 1.5.1 a
-// publisher that meets the loss of the connection stands until the write time
-// is out, seconds into the next connection; so only this goroutine does.
-func (s *Session) obey() {
-	defer close(s.obeyed)
-	for {
-		select {
-		case o := <-s.orders:
-			token := s.client.Publish(o.message.Topic, o.message.qos(), o.message.Retained, o.message.Payload)
-			if o.token != nil {
-				o.token <- token
-			}
-		case <-s.ctx.Done():
-			return
-		}
-	}
-}
-
-func connect(ctx context.Context, o Options) (*Session, error) {
-	s := &Session{orders: make(chan order), obeyed: make(chan struct{})}
-	s.ctx, s.lost = context.WithCancelCause(context.Background())
-	options := paho.NewClientOptions().AddBroker(o.URL).SetClientID(o.ClientID).
-		SetUsername(o.Username).SetPassword(o.Password).
-		SetCleanSession(true).SetAutoReconnect(false).SetConnectRetry(false).SetOrderMatters(true).
-		SetConnectTimeout(dialTimeout).SetKeepAlive(keepAlive).SetPingTimeout(pingTimeout).SetWriteTimeout(writeTimeout).
-		SetConnectionLostHandler(func(_ paho.Client, err error) {
-			if err == nil || errors.Is(err, io.EOF) {
-				err = errors.New("connection closed by the broker")
-			}
-			s.lost(err)
-		})
-	if o.TLS != nil {
-		options.SetTLSConfig(o.TLS)
-	}
-	if u, err := url.Parse(o.URL); err == nil && !isWebSocket(u.Scheme) {
-		options.SetCustomOpenConnectionFn(open)
-	}
-	if o.Will != nil {
-		options.SetBinaryWill(o.Will.Topic, o.Will.Payload, o.Will.qos(), o.Will.Retained)
-	}
-	s.client = paho.NewClient(options)
-	ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)
-	defer cancel()
-	if err := await(ctx, s.client.Connect()); err != nil {
-		s.lost(err)
-		s.client.Disconnect(0)
-		return nil, fmt.Errorf("connect to %s: %w", o.URL, err)
-	}
-	return s, nil
-}
-
-func (s *Session) close() {
-	lost := s.ctx.Err() != nil
-	s.lost(errors.New("connection closed"))
-	if !lost { // what was handed over leaves first
-		select {
-		case <-s.obeyed:
-		case <-time.After(parting):
-		}
-	}
-	s.client.Disconnect(uint(parting.Milliseconds())) // for the DISCONNECT packet to leave
-}
-
-// Publish publishes and, for QoS 1, waits for the broker's acknowledgement.
-func (s *Session) Publish(ctx context.Context, m Message) error {
-	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
-	defer cancel()
-	if err := s.publish(ctx, m); err != nil {
-		return fmt.Errorf("publish %s: %w", m.Topic, err)
-	}
-	return nil
-}
-
-func (s *Session) publish(ctx context.Context, m Message) error {
-	tokens := make(chan paho.Token, 1)
-	select {
-	case s.orders <- order{m, tokens}:
-	case <-s.ctx.Done():
-		return context.Cause(s.ctx)
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	select {
-	case token := <-tokens:
-		return await(ctx, token)
-	case <-s.ctx.Done():
-		return context.Cause(s.ctx)
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// Subscribe asks for the messages of a topic filter, QoS 1. The handler is
-// called by the connection's one reader: it must hand over and return. It may
-// keep the message.
-func (s *Session) Subscribe(ctx context.Context, filter string, handle func(Message)) error {
-	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
-	defer cancel()
-	token := s.client.Subscribe(filter, 1, func(_ paho.Client, m paho.Message) {
-		handle(Message{Topic: m.Topic(), Payload: m.Payload(), Retained: m.Retained()})
-	})
-	if err := await(ctx, token); err != nil {
-		return fmt.Errorf("subscribe %s: %w", filter, err)
-	}
-	if granted, ok := token.(*paho.SubscribeToken); ok {
-		for _, code := range granted.Result() {
-			if code == 0x80 { // MQTT 3.1.1 section 3.9.3
-				return fmt.Errorf("subscribe %s: refused by the broker", filter)
-			}
-		}
-	}
-	return nil
-}
-
-// await turns a token into a call. The message may still be delivered after an
-// error: at least once.
-func await(ctx context.Context, token paho.Token) error {
-	select {
-	case <-token.Done():
-		return token.Error()
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 
