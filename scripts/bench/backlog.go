@@ -28,11 +28,14 @@ type load struct {
 	every  device.Micros
 }
 
+// floorPlugs is how many plugs a floor has.
+const floorPlugs = 100
+
 // newLoad starts at a time; the plugs are polled one after the other, each once
 // in every.
-func newLoad(floor, plugs int, at, every device.Micros) (*load, error) {
-	l := &load{random: rand.New(rand.NewPCG(1, uint64(floor))), at: at, every: every} //nolint:gosec // a floor
-	for i := range plugs {
+func newLoad(floor int, at, every device.Micros) (*load, error) {
+	l := &load{random: rand.New(rand.NewPCG(1, uint64(floor))), at: at, every: every}
+	for i := range floorPlugs {
 		id, err := device.Parse(fmt.Sprintf("sp_f%d.w.r%d.c%d", floor, i/5, i%5))
 		if err != nil {
 			return nil, err
@@ -87,16 +90,16 @@ func fill(box *outbox.Outbox, l *load, readings, perBatch int) error {
 	return nil
 }
 
-// makeBacklog writes an outbox with so many readings in batches of perBatch, as
-// an outage leaves it.
-func makeBacklog(path, gateway string, floor, readings, perBatch int, at device.Micros) error {
+// makeBacklog writes an outbox with so many readings in batches of batchOf, as an
+// outage leaves it.
+func makeBacklog(path, gateway string, floor, readings int, at device.Micros) error {
 	box, err := openOutbox(path, gateway, contract.Epoch(rand.Uint64()), true)
 	if err != nil {
 		return err
 	}
-	l, err := newLoad(floor, 100, at, 1e6)
+	l, err := newLoad(floor, at, 1e6)
 	if err == nil {
-		err = fill(box, l, readings, perBatch)
+		err = fill(box, l, readings, batchOf)
 	}
 	if err2 := box.Close(); err == nil {
 		err = err2

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
 	"sync"
-	"time"
 )
 
 // cable carries TCP connections to an address while it is plugged in. Pulled
@@ -26,7 +24,7 @@ func newCable(to string) (*cable, error) {
 }
 
 func (c *cable) plugIn() error {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", c.address)
+	l, err := listen(c.address)
 	if err != nil {
 		return fmt.Errorf("plug the cable in: %w", err)
 	}
@@ -39,7 +37,7 @@ func (c *cable) plugIn() error {
 			if err != nil {
 				return
 			}
-			far, err := net.DialTimeout("tcp", c.to, time.Second)
+			far, err := dial(c.to)
 			if err != nil {
 				_ = near.Close()
 				continue

@@ -151,7 +151,7 @@ type stored struct {
 func (b *bench) bareRound(ctx context.Context, server *influxd.Server, gateways, readings int, at device.Micros) (s stored, err error) {
 	var requests [][]byte
 	for floor := range gateways {
-		l, err := newLoad(floor+1, 100, at, 1e6)
+		l, err := newLoad(floor+1, at, 1e6)
 		if err != nil {
 			return s, err
 		}
@@ -196,7 +196,7 @@ func (b *bench) cloudRound(ctx context.Context, c *central, server *influxd.Serv
 		if err := os.RemoveAll(edges[n].dir); err != nil {
 			return s, err
 		}
-		if err := makeBacklog(edges[n].outboxPath(), edges[n].name, n+1, readings, batchOf, at); err != nil {
+		if err := makeBacklog(edges[n].outboxPath(), edges[n].name, n+1, readings, at); err != nil {
 			return s, err
 		}
 	}

@@ -92,7 +92,7 @@ func fileSizes(_ context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		l, err := newLoad(1, 100, diskStart, device.Micros(f.every)*1e6)
+		l, err := newLoad(1, diskStart, device.Micros(f.every)*1e6)
 		if err == nil {
 			err = fill(x.Outbox, l, readings, f.perBatch)
 		}
@@ -135,7 +135,6 @@ func written() (w writes, err error) {
 // bytesWritten is what this process has the kernel write for 100 plugs polled
 // each second: a commit each second, and while the cloud is there one release.
 func bytesWritten(ctx context.Context, b *bench) error {
-	const plugs = 100
 	seconds := 600
 	if b.long {
 		seconds = 3600
@@ -148,7 +147,7 @@ func bytesWritten(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		l, err := newLoad(1, plugs, diskStart, 1e6)
+		l, err := newLoad(1, diskStart, 1e6)
 		if err != nil {
 			return err
 		}
@@ -157,7 +156,7 @@ func bytesWritten(ctx context.Context, b *bench) error {
 			return err
 		}
 		for range seconds {
-			if err := fill(x.Outbox, l, plugs, plugs); err != nil {
+			if err := fill(x.Outbox, l, floorPlugs, floorPlugs); err != nil {
 				return err
 			}
 			if !f.release {
@@ -174,7 +173,7 @@ func bytesWritten(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		readings := float64(plugs * seconds)
+		readings := float64(floorPlugs * seconds)
 		b.most(f.name, float64(after.calls-before.calls)/readings, 900, "B/reading")
 		b.fact(f.name+"_cache_dirtied", float64(after.cache-before.cache)/readings, "B/reading")
 		if err := x.Close(); err != nil {
@@ -196,7 +195,7 @@ func secondOutage(_ context.Context, b *bench) error {
 		return err
 	}
 	defer x.Close()
-	l, err := newLoad(1, 100, diskStart, 1e6)
+	l, err := newLoad(1, diskStart, 1e6)
 	if err != nil {
 		return err
 	}
@@ -227,7 +226,7 @@ func secondOutage(_ context.Context, b *bench) error {
 // A commit waits for the disk, whose mood changes: so a second outbox that never
 // had a backlog commits in turns with it, and is the measure.
 func commitsAfterBacklog(_ context.Context, b *bench) error {
-	const backlog, rounds = 1_000_000, 400
+	const backlog = 1_000_000
 	x, err := b.newBox("commits", false)
 	if err != nil {
 		return err
@@ -238,18 +237,18 @@ func commitsAfterBacklog(_ context.Context, b *bench) error {
 		return err
 	}
 	defer fresh.Close()
-	l, err := newLoad(1, 100, diskStart, 1e6)
+	l, err := newLoad(1, diskStart, 1e6)
 	if err != nil {
 		return err
 	}
-	before, err := commitRatio(x, fresh, l, rounds)
+	before, err := commitRatio(x, fresh, l)
 	if err != nil {
 		return err
 	}
 	if err := fill(x.Outbox, l, backlog, 1000); err != nil {
 		return err
 	}
-	waiting, err := commitRatio(x, fresh, l, rounds)
+	waiting, err := commitRatio(x, fresh, l)
 	if err != nil {
 		return err
 	}
@@ -258,14 +257,14 @@ func commitsAfterBacklog(_ context.Context, b *bench) error {
 			return err
 		}
 	}
-	half, err := commitRatio(x, fresh, l, rounds)
+	half, err := commitRatio(x, fresh, l)
 	if err != nil {
 		return err
 	}
 	if err := x.drain(); err != nil {
 		return err
 	}
-	after, err := commitRatio(x, fresh, l, rounds)
+	after, err := commitRatio(x, fresh, l)
 	if err != nil {
 		return err
 	}
@@ -281,9 +280,9 @@ type commits struct {
 	ratio     float64 // of the fresh outbox's median time to this one's
 }
 
-func commitRatio(x, fresh *box, l *load, rounds int) (c commits, err error) {
+func commitRatio(x, fresh *box, l *load) (c commits, err error) {
 	var took [2][]time.Duration
-	for range rounds {
+	for range 400 {
 		for i, o := range []*box{fresh, x} {
 			begin := time.Now()
 			if err := fill(o.Outbox, l, 100, 100); err != nil {

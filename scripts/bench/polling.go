@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -247,7 +246,7 @@ func bareLoop(ctx context.Context, plugs []contract.Plug, length time.Duration) 
 }
 
 func askBare(address string, question, buf []byte) error {
-	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	conn, err := dial(address)
 	if err != nil {
 		return err
 	}

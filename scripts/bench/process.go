@@ -34,7 +34,7 @@ func (b *bench) start(name string, args ...string) (*process, error) {
 		return nil, fmt.Errorf("open the log of %s: %w", name, err)
 	}
 	defer file.Close()
-	p := &process{name: name, log: log, cmd: exec.CommandContext(context.Background(), args[0], args[1:]...), done: make(chan struct{})}
+	p := &process{name: name, log: log, cmd: &exec.Cmd{Path: args[0], Args: args}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = file, file
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
@@ -165,16 +165,33 @@ func (p *process) said(word string) func() bool {
 
 // freeAddress is one on loopback where nobody listens at the moment.
 func freeAddress() (string, error) {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	l, err := listen("127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("find a free port: %w", err)
 	}
 	return l.Addr().String(), l.Close()
 }
 
+func listen(address string) (*net.TCPListener, error) {
+	at, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return net.ListenTCP("tcp", at)
+}
+
+// dial needs no time-out: it goes to loopback only.
+func dial(address string) (*net.TCPConn, error) {
+	to, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return net.DialTCP("tcp", nil, to)
+}
+
 func listens(address string) func() bool {
 	return func() bool {
-		conn, err := net.DialTimeout("tcp", address, time.Second)
+		conn, err := dial(address)
 		if err != nil {
 			return false
 		}

@@ -71,7 +71,7 @@ func (b *bench) queries(ctx context.Context, c *central, server *influxd.Server)
 
 // fillDay writes the power of a hundred plugs every ten seconds for a day.
 func fillDay(ctx context.Context, server *influxd.Server) error {
-	l, err := newLoad(1, 100, queryDay*1e6, 10e6)
+	l, err := newLoad(1, queryDay*1e6, 10e6)
 	if err != nil {
 		return err
 	}
