@@ -89,6 +89,11 @@ func Run(ctx context.Context, cfg Config, roles []Role, options Options, log *sl
 
 func (s *Server) has(role Role) bool { return slices.Contains(s.roles, role) }
 
+// whole reports whether all roles run in this process.
+func (s *Server) whole() bool {
+	return !slices.ContainsFunc(Roles(), func(role Role) bool { return !s.has(role) })
+}
+
 // close stops the embedded parts, the last started first.
 func (s *Server) close() {
 	for _, c := range slices.Backward(s.closers) {
@@ -101,6 +106,10 @@ func (s *Server) close() {
 func (s *Server) embedded(ctx context.Context) error {
 	s.bus = bus.Options{URL: s.config.MQTT.URL, Username: s.config.MQTT.Username, Password: s.config.MQTT.Password.Reveal()}
 	if s.has(RoleBroker) && s.config.MQTT.URL == "" {
+		if s.config.Broker.Password == "" && s.whole() {
+			// Nobody else needs it: clients that do not have it are no roles.
+			s.config.Broker.Password = config.Secret(hook.Instance() + hook.Instance())
+		}
 		b, err := broker.Start(ctx, s.config.Broker, s.log)
 		if err != nil {
 			return err
