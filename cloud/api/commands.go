@@ -18,9 +18,6 @@ import (
 
 const (
 	switcher = "sp_command" // the component that switches
-	// maxDeadline bounds the time allowed for a switch, in seconds: a client
-	// that has long gone must not switch anything.
-	maxDeadline = 60.0
 	// grace is how much longer than the deadline an answer may take.
 	grace      = 2 * time.Second
 	maxIDs     = 1000
@@ -133,8 +130,8 @@ func switchRequest(c *fiber.Ctx, b *body, members ...string) contract.SwitchRequ
 		b.mistake("on", "required: true or false")
 	}
 	if b.has("deadline_s") {
-		const what = "not a number of seconds over 0, at most 60"
-		if b.into("deadline_s", &r.DeadlineSeconds, what) && (r.DeadlineSeconds <= 0 || r.DeadlineSeconds > maxDeadline) {
+		what := fmt.Sprintf("not a number of seconds over 0, at most %v", contract.MaxAllowed.Seconds())
+		if b.into("deadline_s", &r.DeadlineSeconds, what) && (r.DeadlineSeconds <= 0 || r.DeadlineSeconds > contract.MaxAllowed.Seconds()) {
 			b.mistake("deadline_s", what)
 		}
 	}
@@ -197,6 +194,52 @@ func (b *body) ordinal(name string, low int) *int {
 	return n
 }
 
+// patience is how long the answer to a switch may take: as long as the gateway
+// with the most to do has for it.
+func (s *Server) patience(r contract.SwitchRequest) time.Duration {
+	standard := s.config.HTTP.AnswerTimeout
+	if r.DeadlineSeconds > 0 {
+		return max(standard, time.Duration(r.DeadlineSeconds*float64(time.Second))+grace)
+	}
+	if r.Select == nil || !r.On {
+		return standard
+	}
+	longest := standard
+	for gateway, n := range s.selected(r.Select) {
+		if g, _ := s.house.Gateway(gateway); g.Info != nil {
+			longest = max(longest, g.Info.Allowed(standard, n, r.On))
+		}
+	}
+	if longest > standard {
+		longest += grace
+	}
+	return longest
+}
+
+// selected counts the places of a selection by gateway.
+func (s *Server) selected(sel *contract.Select) map[string]int {
+	site, _ := s.house.Site()
+	ids := make(map[device.ID]bool, len(sel.IDs))
+	for _, text := range sel.IDs {
+		if id, err := device.Parse(text); err == nil {
+			ids[id.On(site.DefaultFloor)] = true
+		}
+	}
+	counts := make(map[string]int)
+	for _, p := range s.house.Places() {
+		id := p.Device.On(site.DefaultFloor)
+		floor, _ := id.Floor()
+		row, column, _ := id.Grid()
+		asked := (len(ids) == 0 || ids[id]) && (sel.Type == "" || sel.Type == id.PlaceType())
+		if asked && is(sel.Floor, floor) && is(sel.Row, row) && is(sel.Column, column) {
+			counts[p.Gateway]++
+		}
+	}
+	return counts
+}
+
+func is(asked *int, n int) bool { return asked == nil || *asked == n }
+
 // switchPlaces asks sp_command. The answer's results may still all be bad.
 func (s *Server) switchPlaces(target string, request contract.SwitchRequest) (contract.SwitchAnswer, error) {
 	var result contract.SwitchAnswer
@@ -208,8 +251,7 @@ func (s *Server) switchPlaces(target string, request contract.SwitchRequest) (co
 	if err != nil {
 		return result, err
 	}
-	allowed := time.Duration(request.DeadlineSeconds * float64(time.Second))
-	answer, err := s.ask(question{topic: topic, data: data, wait: max(s.config.HTTP.AnswerTimeout, allowed+grace)})
+	answer, err := s.ask(question{topic: topic, data: data, wait: s.patience(request)})
 	if err != nil {
 		return result, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/wattline/wattline/cloud/api"
+	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/hook"
 )
@@ -158,4 +159,32 @@ func TestASwitchWithoutAnswerIsUnknown(t *testing.T) {
 	if p.Outcome != "unknown" {
 		t.Errorf("%+v", p)
 	}
+}
+
+func TestAGroupIsWaitedForAsLongAsItsPausesTake(t *testing.T) {
+	s := start(t, func(c *api.Config) { c.HTTP.AnswerTimeout = 200 * time.Millisecond })
+	s.register()
+	s.publish(bus.GatewaysInfoPrefix+"edge-f2", contract.GatewayInfo{Gateway: "edge-f2", Floor: 2, StaggerMillis: 5000}, true)
+	s.component(hook.Commands, "sp_command", func(ctx context.Context, _ hook.Request, w *hook.Answer) error {
+		select {
+		case <-time.After(600 * time.Millisecond):
+		case <-ctx.Done():
+		}
+		w.Send(json.RawMessage(`{"id":"c1","results":[]}`), nil)
+		return nil
+	})
+	for body, want := range map[string]int{
+		`{"on": true, "select": {"floor": 2, "row": 1}}`:                                http.StatusOK,
+		`{"on": true, "select": {"ids": ["sp_f2.g3", "sp_f2.p0"]}}`:                     http.StatusOK,
+		`{"on": true, "select": {"ids": ["sp_f2.g3"]}}`:                                 http.StatusGatewayTimeout,
+		`{"on": true, "select": {"floor": 2, "type": "g"}}`:                             http.StatusGatewayTimeout,
+		`{"on": true, "select": {"floor": 1}}`:                                          http.StatusGatewayTimeout,
+		`{"on": false, "select": {"floor": 2, "row": 1}}`:                               http.StatusGatewayTimeout,
+		`{"on": false, "select": {"floor": 2, "row": 1, "column": 1}, "dry_run": true}`: http.StatusGatewayTimeout,
+	} {
+		if got := s.do(http.MethodPost, "/api/v1/commands", body); got.status != want {
+			t.Errorf("%s: %d, want %d", body, got.status, want)
+		}
+	}
+	s.do(http.MethodPost, "/api/v1/commands", `{"on": true, "select": {"floor": 2}, "deadline_s": 300.5}`).problem(http.StatusBadRequest, "at most 300")
 }

@@ -127,7 +127,7 @@ func (c *compiler) readGateway(key string, g *Gateway) {
 	}
 	c.text(key+".label", g.Label)
 	config.PollSeconds, config.StaggerMillis = poll.Seconds(), int(stagger.Milliseconds())
-	info := contract.GatewayInfo{Gateway: g.ID, Label: g.Label}
+	info := contract.GatewayInfo{Gateway: g.ID, Label: g.Label, StaggerMillis: config.StaggerMillis}
 	if g.Floor == nil {
 		c.wrong(key+".floor", "required")
 	} else {

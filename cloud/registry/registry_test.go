@@ -183,7 +183,7 @@ func TestRegistryPublishesTheInventory(t *testing.T) {
 	topics := s.until("published", published)
 	want := map[string]string{
 		"registry/site":              `{"name":"Test","default_floor":1,"time_zone":"Europe/Madrid"}`,
-		"registry/gateways/f1":       `{"gateway":"f1","floor":1,"config_version":1}`,
+		"registry/gateways/f1":       `{"gateway":"f1","floor":1,"config_version":1,"stagger_ms":250}`,
 		"registry/gateways/f2":       `{"gateway":"f2","label":"Second","floor":2,"config_version":1}`,
 		"registry/places/sp_w.r0.c0": `{"device":"sp_w.r0.c0","gateway":"f1","protected":"a server","driver":"hs110","address":"127.0.0.1","mac":"AC:84:C6:59:D9:A1"}`,
 		"registry/places/sp_f2.g1":   `{"device":"sp_f2.g1","gateway":"f2","max_power_w":100,"driver":"hs110","address":"[::1]:9999"}`,

@@ -76,8 +76,9 @@ type OutboxStatus struct {
 	Unclocked int       `json:"unclocked,omitempty"`
 	SetAside  []BatchID `json:"set_aside,omitempty"`
 	// Behind is the earliest time of waiting readings that were accepted after
-	// readings of later times (the clock went back), or whose time is not known
-	// yet and may be this early; nil when there are none.
+	// readings of later times (the clock went back), whose time is not known yet
+	// and may be this early, or that a waiting tombstone tells of; nil when there
+	// are none.
 	Behind *device.Micros `json:"behind,omitempty"`
 	// Tombstoned names dropped batches whose tombstones wait.
 	Tombstoned []Range `json:"tombstoned,omitempty"`
@@ -131,6 +132,8 @@ type GatewayInfo struct {
 	Label         string `json:"label,omitempty"`
 	Floor         int    `json:"floor"`
 	ConfigVersion uint64 `json:"config_version"`
+	// StaggerMillis is the pause between two plugs that one command switches on.
+	StaggerMillis int `json:"stagger_ms,omitempty"`
 }
 
 // Place is retained on registry/places/<device id>; an empty payload deletes it.

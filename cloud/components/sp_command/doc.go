@@ -29,7 +29,9 @@
 // A protected place is refused here, before anything is sent, and again at its
 // gateway. A gateway that is not heard is not waited for: without a live status
 // for 30 s, or after its will, its places are unreachable at once; right after
-// the component's own start it waits for one beat. The deadline of a command is
+// the component's own start it waits for one beat. A command that says no time
+// leaves each gateway enough to switch its places on one after the other, five
+// minutes at most. The deadline of a command is
 // in the gateway's own clock, reckoned from its last live status, so that a
 // command that comes late is not carried out. A place from which no result comes
 // in time is unknown: it may have happened.

@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	maxText    = 256         // bytes of who and reason
-	maxAllowed = time.Minute // time that a request may ask for
+	maxText    = 256                 // bytes of who and reason
+	maxAllowed = contract.MaxAllowed // time that a request may ask for
 )
 
 // order is what a payload asks for.
 type order struct {
 	contract.SwitchRequest
 
-	ioToad  bool // the payload's form, and so the answer's
-	allowed time.Duration
+	ioToad  bool          // the payload's form, and so the answer's
+	allowed time.Duration // for each gateway, pauses between plugs not included
 }
 
 // parse understands the data of a command. standard is the time allowed when

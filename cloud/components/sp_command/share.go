@@ -85,15 +85,19 @@ func (s *switches) add(p contract.Place, seen map[device.ID]bool, id device.ID) 
 }
 
 // carryOut sends each gateway its share and waits for the results, until the
-// deadline and a little longer.
-func (c *Component) carryOut(ctx context.Context, id string, o order, s *switches, until time.Time) {
+// deadline of each, reckoned from begin, and a little longer.
+func (c *Component) carryOut(ctx context.Context, id string, o order, s *switches, begin time.Time) {
 	if !o.DryRun {
 		c.audit.intent(id, o, s.audited())
 	}
 	shares := s.shares()
 	var all sync.WaitGroup
 	for gateway, open := range shares {
-		all.Go(func() { c.share(ctx, id, gateway, o, s, open, until) })
+		allowed := o.allowed
+		if o.DeadlineSeconds == 0 {
+			allowed = c.view.allowed(gateway, allowed, len(open), o.On)
+		}
+		all.Go(func() { c.share(ctx, id, gateway, o, s, open, begin.Add(allowed)) })
 	}
 	all.Wait()
 	for i := range s.results {

@@ -28,7 +28,8 @@ const (
 
 // Config is what an operator may set.
 type Config struct {
-	// Deadline is the time that a gateway has for a command that says none.
+	// Deadline is the time that a gateway has for a command that says none, beside
+	// its pauses between plugs that it switches on.
 	Deadline time.Duration `yaml:"deadline"`
 }
 
@@ -74,10 +75,10 @@ func New(cfg Config, o Options, log *slog.Logger) *Component {
 	return &Component{
 		cfg: cfg, log: log, view: newView(), audit: newAudit(o.Store, r, log), instance: hook.Instance(),
 		count: counts{
-			malformed: r.Counter("wattline_sp_command_malformed_total", "Commands that could not be understood."),
+			malformed: r.Counter("wattline_sp_command_malformed_total", "Commands that could not be understood, or one of their targets."),
 			strays:    r.Counter("wattline_sp_command_late_answers_total", "Answers of gateways that nobody waited for any more."),
 			outcomes:  r.CounterVec("wattline_sp_command_switches_total", "Switches asked for, by how they ended.", 16, "outcome"),
-			took:      r.Histogram("wattline_sp_command_seconds", "Duration of a command, plugs included.", 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+			took:      r.Histogram("wattline_sp_command_seconds", "Duration of a command, plugs included.", 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
 		},
 	}
 }
@@ -132,8 +133,10 @@ func (c *Component) handle(ctx context.Context, r hook.Request, w *hook.Answer) 
 	}
 	targets, mistakes := c.targets(r, o)
 	whole := slices.ContainsFunc(mistakes, func(m mistake) bool { return m.target == "" })
-	if len(mistakes) > 0 && (whole || !o.ioToad) {
+	if len(mistakes) > 0 {
 		c.count.malformed.Inc()
+	}
+	if len(mistakes) > 0 && (whole || !o.ioToad) {
 		return told(mistakes)
 	}
 	s := c.resolve(targets, mistakes)
@@ -144,7 +147,7 @@ func (c *Component) handle(ctx context.Context, r hook.Request, w *hook.Answer) 
 	if len(id) < 16 || len(id) > maxText { // not one that nobody else could have chosen
 		id = bus.NewID()
 	}
-	c.carryOut(ctx, id, o, s, begin.Add(o.allowed))
+	c.carryOut(ctx, id, o, s, begin)
 	c.count.took.Observe(time.Since(begin).Seconds())
 	data, failure, err := s.answer(id, o.ioToad)
 	if err != nil {

@@ -257,6 +257,21 @@ func TestWillCountsForItsEpochOnly(t *testing.T) {
 	}
 }
 
+func TestAGroupHasTimeForThePausesBetweenItsPlugs(t *testing.T) {
+	s := newStand(t, 1)
+	g := s.gateway("f1")
+	s.retain(bus.GatewaysInfoPrefix+"f1", contract.GatewayInfo{Gateway: "f1", Floor: 1, ConfigVersion: 7, StaggerMillis: 60_000})
+	for data, want := range map[string]float64{
+		`{"on":true}`: 130, `{"status":"ON"}`: 130, `{"on":false}`: 10, `{"on":true,"deadline_s":200}`: 200,
+	} {
+		s.command("row/0", data)
+		c := <-g.commands
+		if left := c.Deadline.Monotonic - g.clock(); left < want-2 || left > want {
+			t.Errorf("%s: the gateway has %v s for %d plugs, want %v", data, left, len(c.Switches), want)
+		}
+	}
+}
+
 func TestAfterItsStartItWaitsForOneBeat(t *testing.T) {
 	s := newStand(t, 1)
 	answers := make(chan string, 1)

@@ -49,7 +49,7 @@ type placed struct {
 
 // gateway is what is known of one.
 type gateway struct {
-	version uint64 // of its configuration, as registered
+	info    contract.GatewayInfo // as registered
 	status  contract.Status
 	heard   time.Time // when the status came, live; zero for never
 	offline bool      // its will came, or what is retained says so
@@ -114,7 +114,7 @@ func (v *view) hearGateway(name string, payload []byte) {
 	if len(payload) == 0 {
 		delete(v.gateways, name)
 	} else if json.Unmarshal(payload, &info) == nil {
-		v.gateway(name).version = info.ConfigVersion
+		v.gateway(name).info = info
 	}
 }
 
@@ -238,6 +238,17 @@ func (v *view) copyPlace(h house, id device.ID) {
 	}
 }
 
+// allowed is how long a gateway has for n switches, when nobody says how long.
+func (v *view) allowed(name string, standard time.Duration, n int, on bool) time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var info contract.GatewayInfo
+	if g := v.gateways[name]; g != nil {
+		info = g.info
+	}
+	return info.Allowed(standard, n, on)
+}
+
 // reach gives the deadline and configuration version for a command to a gateway
 // that is allowed so much time; an error says why it is unreachable. Right after
 // the start it waits for the gateway's first beat, and then at most until ctx
@@ -258,7 +269,7 @@ func (v *view) reach(ctx context.Context, name string, until time.Time) (d contr
 		default:
 			err = nil
 			d = contract.Deadline{BootID: g.status.BootID, Monotonic: g.status.Monotonic + until.Sub(g.heard).Seconds()}
-			version = g.version
+			version = g.info.ConfigVersion
 		}
 		return true, 0
 	})
