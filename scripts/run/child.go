@@ -27,6 +27,7 @@ type child struct {
 // we end, even by SIGKILL: Pdeathsig is tied to the thread that starts it, so
 // that thread is kept.
 func startChild(ctx context.Context, name, log string, args ...string) (*child, error) {
+	_ = os.Rename(log, log+".before") // what the one before said last
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", name, err)
