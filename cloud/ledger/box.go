@@ -40,12 +40,13 @@ func (s *State) box(tip *run) box {
 	return b
 }
 
-// tip is the run that the gateway is in: heard of, closed by nobody, and the
-// last of such to give a sign of life.
+// tip is the run that the gateway is in: heard of, closed by nobody, and of such
+// the one that was heard of last for the first time; what an earlier run left
+// behind may be stored long after.
 func (s *State) tip() *run {
 	var tip *run
 	for _, r := range s.sorted() {
-		if r.last != 0 && len(r.closed) == 0 && (tip == nil || r.last >= tip.last) {
+		if r.last != 0 && len(r.closed) == 0 && (tip == nil || r.first >= tip.first) {
 			tip = r
 		}
 	}
@@ -118,13 +119,13 @@ func (b box) completeUntil() (until device.Micros, ok bool) {
 		}
 		p, some := r.prefix()
 		if some {
-			until, ok = max(until, p.until), true
+			until = max(until, p.until)
 		}
 		if !some || p.to < r.highest() {
 			break
 		}
 	}
-	return b.cap(until), ok
+	return b.cap(until), until != 0
 }
 
 // cap lowers a time to what the box says of readings that wait out of order.

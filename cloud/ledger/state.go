@@ -97,7 +97,9 @@ func (s *State) Add(e contract.Entry, at device.Micros) {
 	r.span(e.From, e.To)
 	for _, replaced := range e.Replaces {
 		other := s.run(replaced.Epoch)
-		other.replaced.add(replaced.From, replaced.To, e.To)
+		// When each of them ended is not known: what a window held back may lie
+		// between them, dated earlier than the last.
+		other.replaced.add(replaced.From, replaced.To, 0)
 		other.heard = max(other.heard, replaced.To)
 		other.span(e.From, e.To)
 	}

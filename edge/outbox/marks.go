@@ -24,6 +24,9 @@ type mark struct {
 // tombstone's times are those of what it replaces, and move nothing.
 func (f *file) mark(tx *bbolt.Tx, key []byte, head contract.BatchHead) error {
 	m := mark{Replaces: head.Replaces}
+	if len(head.Replaces) > 0 {
+		m.From = head.From // nothing from then on may be taken for complete before the tombstone has arrived
+	}
 	if head.Readings > 0 && len(head.Replaces) == 0 {
 		if head.From <= f.counts.Newest {
 			m.From = head.From
