@@ -23,8 +23,8 @@ type Config struct {
 	// once; further calls wait for their turn or for the end of their context.
 	MaxConcurrentWrites  int `yaml:"max_concurrent_writes"`
 	MaxConcurrentQueries int `yaml:"max_concurrent_queries"`
-	// WriteTimeout bounds each write request, QueryTimeout a query until its
-	// last row was handed over.
+	// WriteTimeout bounds each write request, QueryTimeout each wait for the
+	// first and for further rows of a query.
 	WriteTimeout time.Duration `yaml:"write_timeout"`
 	QueryTimeout time.Duration `yaml:"query_timeout"`
 }

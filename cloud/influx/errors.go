@@ -54,6 +54,10 @@ func (e *Error) Refused() bool { return e.refused }
 // Refused.
 func (e *Error) BeyondRetention() bool { return e.expired }
 
+// TimedOut says that our own time limit ended the call: InfluxDB may be well,
+// and the question too large.
+func (e *Error) TimedOut() bool { return errors.Is(e.cause, errTimeout) }
+
 // NeedsOperator says that waiting alone will hardly help: credentials, rights,
 // a missing retention policy, a full disk, a wrong address.
 func (e *Error) NeedsOperator() bool { return e.operator }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // chunkRows is how many rows of a series are handed over at once, at most.
@@ -21,7 +22,9 @@ const chunkRows = 10_000
 //
 // A statement that InfluxDB refuses is a *QueryError, any other failure an
 // *Error; both can come after rows were handed over, which then are not all.
-// Query blocks while MaxConcurrentQueries others are under way. Names and
+// Query blocks while MaxConcurrentQueries others are under way. An InfluxDB that
+// gives no rows for QueryTimeout is an *Error that is TimedOut; while each runs
+// that clock stands still, so only ctx bounds the whole. Names and
 // values inside of influxql are the caller's to quote, with package influxql.
 func (c *Client) Query(ctx context.Context, database, influxql string, each func(name string, tags map[string]string, columns []string, rows [][]any) error) error {
 	op := "query " + database
@@ -29,8 +32,16 @@ func (c *Client) Query(ctx context.Context, database, influxql string, each func
 		return noAnswer(ctx, op, err)
 	}
 	defer c.queries.giveBack()
-	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.QueryTimeout, errTimeout)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	clock := time.AfterFunc(c.cfg.QueryTimeout, func() { cancel(errTimeout) })
+	defer clock.Stop()
+	take := each
+	each = func(name string, tags map[string]string, columns []string, rows [][]any) error {
+		clock.Stop() // the time that rows wait for their reader is not InfluxDB's
+		defer clock.Reset(c.cfg.QueryTimeout)
+		return take(name, tags, columns, rows)
+	}
 
 	err := c.query(ctx, database, influxql, each)
 	if qe, ok := errors.AsType[*QueryError](err); ok && strings.Contains(qe.Message, noMapping) {

@@ -166,6 +166,36 @@ func TestQueryEndsInTime(t *testing.T) {
 	begin := time.Now()
 	if err := c.Exec(t.Context(), "sp", "SHOW DATABASES"); err == nil || time.Since(begin) > 5*time.Second {
 		t.Errorf("got %v after %v, want no answer in time", err, time.Since(begin))
+	} else if e, ok := errors.AsType[*influx.Error](err); !ok || !e.TimedOut() {
+		t.Errorf("got %v, want one that timed out", err)
+	}
+}
+
+func TestASlowReaderIsNoSilentServer(t *testing.T) {
+	const document = `{"results":[{"statement_id":0,"series":[{"name":"m","columns":["time","v"],"values":[[1,2]]}]}]}`
+	read := make(chan struct{}, 1)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Influxdb-Version", "1.8.10")
+		for range 2 {
+			_, _ = io.WriteString(w, document)
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-read:
+			case <-r.Context().Done():
+			}
+		}
+	}))
+	t.Cleanup(s.Close)
+	c := connect(t, &influxtest.Server{URL: s.URL}, func(cfg *influx.Config) { cfg.QueryTimeout = time.Second })
+	rows := 0
+	err := c.Query(t.Context(), "sp", "SELECT v FROM m", func(_ string, _ map[string]string, _ []string, r [][]any) error {
+		rows += len(r)
+		<-time.After(1300 * time.Millisecond)
+		read <- struct{}{}
+		return nil
+	})
+	if err != nil || rows != 2 {
+		t.Errorf("%d rows, %v; want 2", rows, err)
 	}
 }
 

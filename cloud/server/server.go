@@ -206,7 +206,10 @@ func (s *Server) hooks() []part {
 
 // components answer queries and commands.
 func (s *Server) components() []part {
-	query := influxquery.New(influxquery.Options{Store: s.store, Metrics: s.metrics}, s.log)
+	// A quarter of InfluxDB's turns stays for the ledger and the quarantine,
+	// however slowly askers read.
+	turns := s.config.Influx.MaxConcurrentQueries
+	query := influxquery.New(influxquery.Options{Store: s.store, Metrics: s.metrics, Concurrent: max(1, turns-max(1, turns/4))}, s.log)
 	command := spcommand.New(s.config.SPCommand, spcommand.Options{Store: s.store, Metrics: s.metrics}, s.log)
 	proof := ledgerquery.New(ledgerquery.Options{Prover: prover{ledger.NewReader(s.store)}, Store: s.store, Metrics: s.metrics}, s.log)
 	return []part{

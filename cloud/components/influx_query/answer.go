@@ -120,6 +120,12 @@ type verdict interface {
 	DatabaseMissing() bool
 }
 
+// slow is an error that may say that it is about the time limit of the Store.
+type slow interface {
+	error
+	TimedOut() bool
+}
+
 // query asks InfluxDB once. A database that is not there has no points.
 func (c *Component) query(ctx context.Context, q Query, text string, each func(string, map[string]string, []string, [][]any) error) error {
 	var broken error // on this side
@@ -136,7 +142,7 @@ func (c *Component) query(ctx context.Context, q Query, text string, each func(s
 			return nil
 		}
 		c.log.ErrorContext(ctx, "query refused by InfluxDB", slog.String("component", Name), slog.String("topic", q.Database+"/"+q.Measurement), slog.Any("err", err))
-		return fmt.Errorf("InfluxDB refuses the query: %w", err)
+		return ErrRefused // the cause is for the log
 	}
 	switch {
 	case err == nil:
@@ -144,6 +150,10 @@ func (c *Component) query(ctx context.Context, q Query, text string, each func(s
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("the query took too long: %w", context.Cause(ctx))
+	}
+	if s, ok := errors.AsType[slow](err); ok && s.TimedOut() {
+		c.log.WarnContext(ctx, "query given up", slog.String("component", Name), slog.String("topic", q.Database+"/"+q.Measurement), slog.Any("err", err))
+		return ErrSlow
 	}
 	if !c.away.Swap(true) {
 		c.log.WarnContext(ctx, "InfluxDB away", slog.String("component", Name), slog.Any("err", err))

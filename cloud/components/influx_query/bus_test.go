@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -124,6 +125,37 @@ func TestLongAnswersOverTheBusComeWhole(t *testing.T) {
 	if n := strings.Count(got, `"t":`); n != 100_000 || failure != "" {
 		t.Errorf("%d points, error %q", n, failure)
 	}
+}
+
+// gate is a store whose queries wait.
+type gate struct{ begun, open chan struct{} }
+
+func (g gate) Query(context.Context, string, string, func(string, map[string]string, []string, [][]any) error) error {
+	g.begun <- struct{}{}
+	<-g.open
+	return nil
+}
+
+func TestSlowAskersLeaveRoomForOthers(t *testing.T) {
+	broker := bustest.Start(t)
+	far := newCaller(t, broker.URL)
+	store := gate{make(chan struct{}, 10), make(chan struct{})}
+	component := influxquery.New(influxquery.Options{Store: store, DefaultFloor: func() (int, bool) { return 1, true }, Concurrent: 2}, quiet)
+	run(t, func(ctx context.Context) error { return component.Run(ctx, bus.Options{URL: broker.URL}) })
+	far.serving("query/influx_query/sp")
+	var asking sync.WaitGroup
+	for range 3 {
+		asking.Go(func() { far.ask("query/influx_query/sp/power", `{}`) })
+	}
+	<-store.begun
+	<-store.begun
+	select {
+	case <-store.begun:
+		t.Error("three queries at once, want two")
+	case <-time.After(300 * time.Millisecond):
+	}
+	close(store.open)
+	asking.Wait()
 }
 
 // Without a registry the first questions wait a moment, then ids match as they

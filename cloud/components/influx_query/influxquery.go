@@ -46,6 +46,7 @@
 package influxquery
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -62,11 +63,20 @@ import (
 // Name is the component's name on the bus.
 const Name = "influx_query"
 
-// timeout bounds one request, the fetching of all parts included.
-const timeout = 2 * time.Minute
+const concurrent = 8
 
-// ErrStore is the error of a query that InfluxDB does not answer now.
-var ErrStore = errors.New("InfluxDB does not answer, try again")
+// timeout bounds one request, the fetching of all parts included: a megabyte
+// every few seconds is a slow line, not a dead one.
+const timeout = 10 * time.Minute
+
+// ErrStore is the error of a query that InfluxDB does not answer now, ErrSlow
+// that of one on which it works for too long, ErrRefused that of one that it
+// does not understand.
+var (
+	ErrStore   = errors.New("InfluxDB does not answer, try again")
+	ErrSlow    = errors.New("InfluxDB takes too long, ask for less or try again")
+	ErrRefused = errors.New("InfluxDB refused the query; the log says why")
+)
 
 // Store is where readings are. Query calls each for every chunk of every
 // series, rows of time (microseconds) and columns; an error with a method
@@ -89,6 +99,9 @@ type Options struct {
 	// learns it from the retained topic registry/site.
 	DefaultFloor func() (floor int, known bool)
 	Metrics      *metrics.Registry
+	// Concurrent is how many queries are under way at once; 0 means 8. Fewer than
+	// the Store takes leave room for others while askers read slowly.
+	Concurrent int
 	// Now is the wall clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -138,7 +151,7 @@ func (c *Component) Run(ctx context.Context, options bus.Options) error {
 
 func (c *Component) component(handle func(context.Context, hook.Request, Answer) error) hook.Component {
 	return hook.Component{
-		Name: Name, Family: hook.Queries, Timeout: timeout, Malformed: c.malformed.Inc,
+		Name: Name, Family: hook.Queries, Timeout: timeout, Malformed: c.malformed.Inc, Concurrent: cmp.Or(c.options.Concurrent, concurrent),
 		Handle: func(ctx context.Context, r hook.Request, w *hook.Answer) error {
 			if !r.Wanted {
 				return nil // nobody would hear the answer
@@ -149,8 +162,8 @@ func (c *Component) component(handle func(context.Context, hook.Request, Answer)
 }
 
 // Handle answers one query. Its error is the text for the asker: it wraps
-// [ErrMistakes] when the query is to blame and [ErrStore] when it may be asked
-// again.
+// [ErrMistakes] when the query is to blame, and [ErrStore] or [ErrSlow] when it
+// may be asked again.
 func (c *Component) Handle(ctx context.Context, r hook.Request, w Answer) error {
 	if c.options.DefaultFloor == nil {
 		return c.handle(ctx, r, w, 0, false)

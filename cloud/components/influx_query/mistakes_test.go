@@ -168,6 +168,12 @@ type verdict struct {
 func (v *verdict) Error() string         { return v.text }
 func (v *verdict) DatabaseMissing() bool { return v.missing }
 
+// late is the Store's own time limit.
+type late struct{}
+
+func (late) Error() string  { return "query sp: no answer in time" }
+func (late) TimedOut() bool { return true }
+
 func TestStoresThatFail(t *testing.T) {
 	for name, test := range map[string]struct {
 		err    error
@@ -176,7 +182,8 @@ func TestStoresThatFail(t *testing.T) {
 	}{
 		"away":          {errors.New("connection refused by 10.0.0.7"), "", "InfluxDB does not answer, try again"},
 		"no database":   {&verdict{true, "database not found"}, `[{"bn":"","bu":"W"}]`, ""},
-		"no such query": {&verdict{false, "error parsing query: found X"}, "", "InfluxDB refuses the query: error parsing query: found X"},
+		"no such query": {&verdict{false, "error parsing query: found X"}, "", "InfluxDB refused the query; the log says why"},
+		"too slow":      {late{}, "", "InfluxDB takes too long, ask for less or try again"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var g gathered
