@@ -9,9 +9,10 @@ import (
 	"github.com/wattline/wattline/shared/device"
 )
 
-// digestsKept bounds the contents that are remembered to notice two under one
-// id.
-const digestsKept = 200_000
+// digestsKept bounds the contents that a state remembers to notice two under one
+// id: the newest 2,500 to 5,000, well under a megabyte for a gateway. An older id
+// that comes with another content counts as the same batch stored again.
+const digestsKept = 5000
 
 // State is what entries and heads say of one source. Not safe for concurrent
 // use. They may come in any order, and any number of times: the proof is the
@@ -115,7 +116,9 @@ func (s *State) count(r *run, e contract.Entry, fresh bool) {
 	known, ok := s.contents[*e.Batch]
 	switch {
 	case ok:
-		s.twins[*e.Batch] = s.twins[*e.Batch] || known.digest != e.Digest
+		if known.digest != e.Digest && len(s.twins) < digestsKept {
+			s.twins[*e.Batch] = true
+		}
 		r.readings += max(0, c.readings-known.readings)
 		r.refused += max(0, c.refused-known.refused)
 		c.readings, c.refused = max(c.readings, known.readings), max(c.refused, known.refused)
