@@ -50,10 +50,10 @@ func (o *Outbox) putBack(readings, unclocked []device.Reading) {
 }
 
 // What a commit takes at most: a reading uncompressed, and the pages that every
-// transaction rewrites.
+// transaction rewrites (some ten).
 const (
 	readingBytes = 400
-	reserve      = 64 * pageSize
+	reserve      = 16 * pageSize
 )
 
 // commitAll commits, and when the disk is full or the file damaged does what
@@ -64,8 +64,8 @@ func (o *Outbox) commitAll(readings, unclocked []device.Reading) error {
 		return nil
 	}
 	need := int64(len(readings)+len(unclocked))*readingBytes + reserve
-	if o.cramped() && o.file.spare() < need {
-		if _, err := o.drop(2 * need); err != nil {
+	if o.cramped() && o.file.spare() < need && o.file.counts.Bytes > 2*need {
+		if _, err := o.drop(o.share(2 * need)); err != nil {
 			return err
 		}
 	}
@@ -78,8 +78,8 @@ func (o *Outbox) commitAll(readings, unclocked []device.Reading) error {
 	if isFull(err) {
 		o.freeBallast()
 	}
-	for isFull(err) {
-		if dropped, derr := o.drop(2 * need); derr != nil || dropped == 0 {
+	for isFull(err) && o.file.counts.Bytes > pageSize {
+		if dropped, derr := o.drop(o.share(2 * need)); derr != nil || dropped == 0 {
 			break
 		}
 		err = o.commitOnce(readings, unclocked)
@@ -89,6 +89,11 @@ func (o *Outbox) commitAll(readings, unclocked []device.Reading) error {
 	}
 	return nil
 }
+
+// share bounds what is dropped for a commit to a quarter of what waits: that is
+// worth as much as what comes, and where little waits dropping it all would
+// make no lasting room.
+func (o *Outbox) share(want int64) int64 { return min(want, o.file.counts.Bytes/4) }
 
 func (o *Outbox) commitOnce(readings, unclocked []device.Reading) error {
 	if err := o.lookBack(readings); err != nil {

@@ -157,3 +157,39 @@ func TestAFullDiskAtTheStartIsNoDamage(t *testing.T) {
 		t.Errorf("%d batches, want %d; damaged: %q", got, want, r.Stats().Damaged)
 	}
 }
+
+// What waits is worth as much as what comes: where the disk is full and little
+// waits, dropping it would make no room, and the next commit would drop again.
+func TestAFullDiskDoesNotCostASmallBacklog(t *testing.T) {
+	r, filler := onSmallDisk(t, 16<<20)
+	for range 40 {
+		r.accept(100)
+	}
+	waiting := r.Stats().Readings
+	if err := os.Remove(r.options.Path + ".ballast"); err != nil { // somebody else took that room too
+		t.Fatal(err)
+	}
+	fill(t, filler)
+	dev := id(t, "sp_f1.g1")
+	for n := range 50 {
+		r.now += 1_000_000
+		if err := r.Accept(reading(dev, r.now, n), true); err != nil {
+			t.Fatal(err)
+		}
+		_ = r.Commit() // may fail: then they wait in memory
+		fill(t, filler)
+	}
+	dropped := r.Stats().Dropped
+	if dropped > waiting/2 {
+		t.Errorf("%d of %d readings were dropped for 50 new ones", dropped, waiting)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.Stats().Readings, waiting+50-dropped; got != want {
+		t.Errorf("%d readings wait, want %d", got, want)
+	}
+}
