@@ -33,7 +33,7 @@ func (w *world) checkProofs() {
 		w.keep(p, from, to)
 		g := w.gateway(p.Gateway)
 		if p.Missing > 0 && !g.tampered {
-			w.violate("false alarm: of %s %d batches are missing, says the ledger: %s", p.Gateway, p.Missing, describe(p))
+			w.violate("lost, or a false alarm: of %s, whose disk nobody touched, %d batches are missing: %s", p.Gateway, p.Missing, describe(p))
 		}
 		if len(p.Clones) > 0 && !g.copied {
 			w.violate("false alarm: %s is one box, but: %v", p.Gateway, p.Clones)

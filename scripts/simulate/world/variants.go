@@ -202,7 +202,18 @@ func (w *world) source(b *box) forwarder.Source {
 	if w.is(AsideDeletes) {
 		return forgetful{b.o}
 	}
-	return b.o
+	return counting{b.o, &w.counts.SetAside}
+}
+
+// counting counts the batches set aside.
+type counting struct {
+	forwarder.Source
+	n *int
+}
+
+func (c counting) SetAside(id contract.BatchID, now time.Time) error {
+	*c.n++
+	return c.Source.SetAside(id, now)
 }
 
 type forgetful struct{ forwarder.Source }

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"reflect"
 	"time"
 
 	"github.com/wattline/wattline/cloud/ledger"
@@ -63,18 +64,21 @@ type Counts struct {
 
 // Add sums up.
 func (c *Counts) Add(o Counts) {
-	for i, n := range o.all() {
-		*c.all()[i] += *n
+	sum, more := reflect.ValueOf(c).Elem(), reflect.ValueOf(o)
+	for i := range sum.NumField() {
+		sum.Field(i).SetInt(sum.Field(i).Int() + more.Field(i).Int())
 	}
 }
 
-func (c *Counts) all() []*int {
-	return []*int{
-		&c.Events, &c.Readings, &c.Batches, &c.Claims, &c.Lost, &c.Repeated, &c.Corrupted, &c.Broken, &c.Receipts, &c.Resent,
-		&c.Refusals, &c.LateAnswers, &c.LateWrites, &c.PartWrites, &c.NotNow, &c.Crashes, &c.Reboots, &c.HookKills, &c.BrokerRestarts,
-		&c.Reflashed, &c.Restored, &c.Cloned, &c.Twins, &c.ClockSteps, &c.Quarantined, &c.Expired, &c.Dropped, &c.SetAside,
-		&c.Unclocked, &c.Estimated, &c.Thrown, &c.RolledBack, &c.Silent, &c.Clones,
+// Never names what did not happen at all.
+func (c *Counts) Never() (names []string) {
+	v := reflect.ValueOf(c).Elem()
+	for i := range v.NumField() {
+		if v.Field(i).Int() == 0 {
+			names = append(names, v.Type().Field(i).Name)
+		}
 	}
+	return names
 }
 
 // world is one run.
