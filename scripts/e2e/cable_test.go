@@ -87,6 +87,13 @@ func (c *cable) heal() {
 	}
 }
 
+// mend lets new connections in again; rules stay.
+func (c *cable) mend() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut = false
+}
+
 // freeze stops everything in both directions and closes nothing: a half-open
 // connection.
 func (c *cable) freeze() {

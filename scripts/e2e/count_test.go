@@ -277,9 +277,9 @@ func (s *site) entries(gateway string) map[contract.BatchID]entry {
 func (s *site) prove(gateway string) ledger.Proof {
 	s.t.Helper()
 	var proofs []ledger.Proof
-	if err := s.rest("/api/v1/ledger?gateway="+url.QueryEscape(gateway), &proofs); err != nil {
-		s.t.Fatal(err)
-	}
+	eventually(s.t, 10*time.Second, "the ledger answers", func() bool {
+		return s.rest("/api/v1/ledger?gateway="+url.QueryEscape(gateway), &proofs) == nil
+	})
 	if len(proofs) != 1 {
 		s.t.Fatalf("the ledger gives %d proofs for %s", len(proofs), gateway)
 	}

@@ -47,7 +47,7 @@ func newDatabaseProxy(t testing.TB, address, target string) *databaseProxy {
 		t.Fatal(err)
 	}
 	d := &databaseProxy{url: "http://" + address, done: make(map[outcome]int)}
-	transport := &http.Transport{}
+	transport := &http.Transport{DisableKeepAlives: true}
 	forward := &httputil.ReverseProxy{
 		Rewrite:      func(r *httputil.ProxyRequest) { r.SetURL(to) },
 		Transport:    transport,
@@ -97,15 +97,15 @@ func (d *databaseProxy) judge(body []byte) (what outcome, poison string) {
 }
 
 func (d *databaseProxy) serve(w http.ResponseWriter, r *http.Request, forward http.Handler) {
-	if !strings.HasSuffix(r.URL.Path, "/write") {
-		forward.ServeHTTP(w, r)
-		return
-	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	if !strings.HasSuffix(r.URL.Path, "/write") {
+		forward.ServeHTTP(w, r)
+		return
+	}
 	what, poison := d.judge(body)
 	switch what {
 	case unavailable:
