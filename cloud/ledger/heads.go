@@ -24,8 +24,9 @@ type Heads struct {
 	log  *slog.Logger
 	news chan Head
 
-	mu   sync.Mutex // protects last
+	mu   sync.Mutex // protects the fields below
 	last map[string]entered
+	full bool
 }
 
 type entered struct {
@@ -40,6 +41,7 @@ func NewHeads(book *Book, log *slog.Logger) *Heads {
 
 // Run listens until ctx ends.
 func (h *Heads) Run(ctx context.Context, options bus.Options) error {
+	ctx, cancel := context.WithCancel(ctx)
 	var writer sync.WaitGroup
 	writer.Go(func() {
 		for {
@@ -52,6 +54,7 @@ func (h *Heads) Run(ctx context.Context, options bus.Options) error {
 		}
 	})
 	err := hook.Listen(ctx, "ledger_heads", options, h.log, h.hear, bus.StatusFilter)
+	cancel() // it may have failed before ctx ends
 	writer.Wait()
 	return err
 }
@@ -76,7 +79,16 @@ func (h *Heads) hear(m bus.Message) {
 func (h *Heads) enter(ctx context.Context, head Head) {
 	h.mu.Lock()
 	last, known := h.last[head.Gateway]
+	full := !known && len(h.last) >= maxSources
+	warn := full && !h.full
+	h.full = h.full || full
 	h.mu.Unlock()
+	if warn {
+		h.log.WarnContext(ctx, "too many gateways, heads of further ones are not entered", slog.String("gateway", head.Gateway))
+	}
+	if full {
+		return
+	}
 	if known && last.head.equal(head) && time.Since(last.at) < headEvery {
 		return
 	}

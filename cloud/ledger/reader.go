@@ -5,16 +5,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/wattline/wattline/cloud/influx/influxql"
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
 )
+
+// maxSources bounds the names of strangers that are remembered: anybody on the
+// bus may call itself a gateway.
+const maxSources = 10_000
 
 // Reader follows the ledger: it keeps a position per instance of a storing
 // hook, reads what was added since, and answers from memory. Safe for
@@ -23,8 +27,11 @@ type Reader struct {
 	store Store
 	// Now is the wall clock by which a gateway is silent; set it before use.
 	Now func() device.Micros
+	// Log hears of what does not fit; set it before use, nil for nobody.
+	Log *slog.Logger
 
-	mu        sync.Mutex // protects what follows
+	turn      chan struct{} // holds one value while somebody reads; protects what follows
+	full      bool
 	states    map[string]*State
 	positions map[string]map[string]device.Micros // measurement, instance -> newest time read
 }
@@ -33,15 +40,20 @@ type Reader struct {
 func NewReader(store Store) *Reader {
 	return &Reader{
 		store: store, Now: func() device.Micros { return device.MicrosOf(time.Now()) },
-		states: make(map[string]*State), positions: map[string]map[string]device.Micros{entries: {}, heads: {}},
+		turn: make(chan struct{}, 1), states: make(map[string]*State), positions: map[string]map[string]device.Micros{entries: {}, heads: {}},
 	}
 }
 
 // Prove answers for one gateway, or for all when gateway is empty, for the
-// measurement times from..to, 0 meaning no bound.
+// measurement times from..to, 0 meaning no bound. Calls wait for each other, each
+// until its ctx ends.
 func (r *Reader) Prove(ctx context.Context, gateway string, from, to device.Micros) ([]Proof, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for the ledger: %w", context.Cause(ctx))
+	}
 	// Heads first: whatever a head says is stored was entered before it spoke.
 	if err := r.read(ctx, heads); err != nil {
 		return nil, err
@@ -100,18 +112,34 @@ func (r *Reader) take(ctx context.Context, measurement, instance, q string) erro
 			row := rowOf(columns, values)
 			at := row.micros("time")
 			source := row.text("gateway")
-			if r.states[source] == nil {
-				r.states[source] = NewState()
-			}
-			if measurement == heads {
-				r.states[source].AddHead(row.head(source, instance, at))
-			} else {
-				r.states[source].Add(row.entry(source), at)
+			switch state := r.state(ctx, source); {
+			case state == nil:
+			case measurement == heads:
+				state.AddHead(row.head(source, instance, at))
+			default:
+				state.Add(row.entry(source), at)
 			}
 			r.positions[measurement][instance] = at // rows come in the order of time
 		}
 		return nil
 	})
+}
+
+// state is that of a source; nil for a further one when there are too many.
+func (r *Reader) state(ctx context.Context, source string) *State {
+	if s := r.states[source]; s != nil {
+		return s
+	}
+	if len(r.states) >= maxSources {
+		if !r.full && r.Log != nil {
+			r.Log.WarnContext(ctx, "too many sources in the ledger, further ones are left out", slog.String("source", source))
+		}
+		r.full = true
+		return nil
+	}
+	s := NewState()
+	r.states[source] = s
+	return s
 }
 
 // row is a row of an answer by column.

@@ -211,7 +211,9 @@ func (s *Server) components() []part {
 	turns := s.config.Influx.MaxConcurrentQueries
 	query := influxquery.New(influxquery.Options{Store: s.store, Metrics: s.metrics, Concurrent: max(1, turns-max(1, turns/4))}, s.log)
 	command := spcommand.New(s.config.SPCommand, spcommand.Options{Store: s.store, Metrics: s.metrics}, s.log)
-	proof := ledgerquery.New(ledgerquery.Options{Prover: prover{ledger.NewReader(s.store)}, Store: s.store, Metrics: s.metrics}, s.log)
+	reader := ledger.NewReader(s.store)
+	reader.Log = s.log
+	proof := ledgerquery.New(ledgerquery.Options{Prover: prover{reader}, Store: s.store, Metrics: s.metrics}, s.log)
 	return []part{
 		{"influx_query", func(ctx context.Context) error { return query.Run(ctx, s.bus) }},
 		{"sp_command", func(ctx context.Context) error { return command.Run(ctx, s.bus) }},
