@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 
@@ -18,7 +19,12 @@ type seen struct {
 	mu       sync.Mutex // protects the fields below
 	topics   map[string][]byte
 	versions map[string]uint64
+	full     bool // the log was told that versions is
 }
+
+// maxRunning bounds the gateways, strangers' inventions too, whose versions are
+// remembered.
+const maxRunning = 10_000
 
 func newSeen() *seen {
 	return &seen{topics: make(map[string][]byte), versions: make(map[string]uint64)}
@@ -29,7 +35,9 @@ func newSeen() *seen {
 func (r *Registry) hear(s *seen) func(bus.Message) {
 	return func(m bus.Message) {
 		if strings.HasSuffix(m.Topic, "/status") {
-			s.status(m, r.dirty)
+			if !s.status(m, r.dirty) {
+				r.log.Warn("too many gateways, versions of further ones are not remembered", slog.String("gateway", bus.GatewayOf(m.Topic)))
+			}
 			return
 		}
 		s.mu.Lock()
@@ -46,15 +54,22 @@ func (r *Registry) hear(s *seen) func(bus.Message) {
 }
 
 // status notes the version that a gateway runs; one that is newer than the
-// bus's must be overtaken.
-func (s *seen) status(m bus.Message, dirty chan struct{}) {
+// bus's must be overtaken. It gives false for the first that does not fit.
+func (s *seen) status(m bus.Message, dirty chan struct{}) (fits bool) {
 	var status contract.Status
 	gateway := bus.GatewayOf(m.Topic)
 	if json.Unmarshal(m.Payload, &status) != nil || status.ConfigVersion > maxVersion {
-		return
+		return true
 	}
 	s.mu.Lock()
-	newer := status.ConfigVersion > s.versions[gateway]
+	running, known := s.versions[gateway]
+	if !known && len(s.versions) >= maxRunning {
+		told := s.full
+		s.full = true
+		s.mu.Unlock()
+		return told
+	}
+	newer := status.ConfigVersion > running
 	if newer {
 		s.versions[gateway] = status.ConfigVersion
 	}
@@ -63,6 +78,7 @@ func (s *seen) status(m bus.Message, dirty chan struct{}) {
 	if newer && status.ConfigVersion > published {
 		poke(dirty)
 	}
+	return true
 }
 
 // published is the version and hash of the configuration on the bus. The

@@ -99,7 +99,8 @@ func conditions(source, digest string, from, to device.Micros) string {
 	var b strings.Builder
 	b.WriteString(`"piece" = '0'`)
 	if source != "" {
-		b.WriteString(` AND "source" = ` + influxql.String(source))
+		name := influxql.String(source) // the tag, or beyond a number of sources a field
+		b.WriteString(` AND ("source" = ` + name + ` OR "sender" = ` + name + `)`)
 	}
 	if digest != "" {
 		b.WriteString(` AND "digest" = ` + influxql.String(digest))

@@ -15,6 +15,26 @@ import (
 	"github.com/wattline/wattline/shared/hook"
 )
 
+// Beyond a number of sources they share a tag, and are found by their field.
+func TestASourceWithoutATagOfItsOwnIsFoundAndReplayed(t *testing.T) {
+	s := newStand(t)
+	source := ""
+	for i := range 201 {
+		source = fmt.Sprintf("stranger%d-%s", i, s.database)
+		s.give(source, "a-1", reading("g01"))
+	}
+	list := s.list(`{"source":"` + source + `"}`)
+	if len(list.Items) != 1 || list.Items[0].Source != source {
+		t.Fatalf("listed %+v", list)
+	}
+	if item, err := s.replay(`{"id":"` + list.Items[0].Digest + `","source":"` + source + `"}`); err != nil || item.Source != source {
+		t.Errorf("%+v, %v", item, err)
+	}
+	if first := s.list(`{"source":"stranger3-` + s.database + `"}`); len(first.Items) != 1 {
+		t.Errorf("listed %+v", first)
+	}
+}
+
 // From the refusal to the stored readings: what the field type of a database
 // refused is listed, replayed before and after the cause is mended, and in the
 // end stored once.

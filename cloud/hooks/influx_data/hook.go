@@ -63,6 +63,7 @@ type Hook struct {
 	logged map[string]time.Time // malformed messages, by source
 	away   map[string]bool      // what does not answer now
 	last   device.Micros        // time of the newest refusal
+	tagged map[string]bool      // sources with a tag of their own in the quarantine
 	idle   []*quick
 }
 
@@ -76,7 +77,7 @@ func New(options Options, log *slog.Logger) *Hook {
 	}
 	return &Hook{
 		options: options, log: log, queue: make(chan bus.Message, queueLength), instance: hook.Instance(),
-		logged: make(map[string]time.Time), away: make(map[string]bool),
+		logged: make(map[string]time.Time), away: make(map[string]bool), tagged: make(map[string]bool),
 	}
 }
 

@@ -14,6 +14,13 @@ import (
 // quarantinePiece is how much of a payload one point carries, before base64.
 const quarantinePiece = 48 << 10
 
+// quarantineSources is how many sources get a tag of their own in one run. The
+// tag of the others is no level of a topic that anybody could publish to.
+const (
+	quarantineSources = 200
+	otherSources      = "+"
+)
+
 // quarantine writes refused messages, whole, with the reason.
 func (h *Hook) quarantine(ctx context.Context, messages []*message) error {
 	for _, m := range messages {
@@ -41,16 +48,32 @@ func (h *Hook) quarantine(ctx context.Context, messages []*message) error {
 // series without bound.
 func (h *Hook) quarantineLines(m *message, at device.Micros) (lines []byte) {
 	digest := m.digest.String()
+	source, sender := h.quarantineTag(m.topic.Source)
 	pieces := slices.Collect(slices.Chunk(m.payload, quarantinePiece))
 	for i, piece := range pieces {
 		lines = line.Append(lines, "quarantine",
-			[]line.Tag{{Key: "instance", Value: h.instance}, {Key: "piece", Value: strconv.Itoa(i)}, {Key: "source", Value: m.topic.Source}},
+			[]line.Tag{{Key: "instance", Value: h.instance}, {Key: "piece", Value: strconv.Itoa(i)}, {Key: "source", Value: source}},
 			[]line.Field{
-				line.String("digest", digest), line.String("topic", m.on), line.String("batch", m.envelope.ID), line.String("reason", clip(m.reason)),
+				line.String("sender", sender), line.String("digest", digest), line.String("topic", m.on), line.String("batch", m.envelope.ID), line.String("reason", clip(m.reason)),
 				line.Int("pieces", int64(len(pieces))), line.Int("bytes", int64(len(m.payload))), line.String("payload", base64.StdEncoding.EncodeToString(piece)),
 			}, int64(at))
 	}
 	return lines
+}
+
+// quarantineTag is the tag of a source and, for one beyond those that get a tag
+// of their own, its name for a field: anybody on the bus may invent sources, and
+// each tag makes series that stay.
+func (h *Hook) quarantineTag(name string) (tag, sender string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.tagged[name] {
+		if len(h.tagged) >= quarantineSources {
+			return otherSources, name
+		}
+		h.tagged[name] = true
+	}
+	return name, ""
 }
 
 // tick is max(wall clock, last + 1 us).

@@ -136,6 +136,26 @@ func TestEachRefusalHasATimeOfItsOwn(t *testing.T) {
 	}
 }
 
+// Sources are anybody's invention, and tags stay: only so many get their own.
+func TestStrangersMakeFewSeriesInTheQuarantine(t *testing.T) {
+	s := newHook(t, nil)
+	for i := range 500 {
+		s.handle(packOf(fmt.Sprintf("stranger%d", i), "a-1", reading("g01")))
+	}
+	s.handle(packOf("stranger7", "a-2", reading("g01")))
+	tags, sent := make(map[string]int), 0
+	for text := range strings.Lines(s.lines[influxdata.SystemDatabase]) {
+		series, fields, _ := strings.Cut(text, " ")
+		tags[series[strings.Index(series, "source="):]]++
+		if strings.Contains(fields, `sender="stranger`) {
+			sent++
+		}
+	}
+	if len(tags) != 201 || tags["source=+"] != 300 || tags["source=stranger7"] != 2 || sent != 300 {
+		t.Errorf("%d series, %d of the others, %d of one, %d with a name", len(tags), tags["source=+"], tags["source=stranger7"], sent)
+	}
+}
+
 func TestBeyondRetentionIsExpired(t *testing.T) {
 	s := newHook(t, nil)
 	s.onWrite = refuseWith("sp_g2", refusal{expired: true})
