@@ -15,6 +15,11 @@ import (
 func (o *Outbox) Commit() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.broken != nil {
+		if err := o.mend(o.broken); err != nil {
+			return err
+		}
+	}
 	if o.file.db == nil {
 		return errors.New("outbox is closed")
 	}
@@ -26,6 +31,9 @@ func (o *Outbox) Commit() error {
 		return err
 	}
 	err := o.setTimes()
+	if errors.Is(err, errDamaged) {
+		err = o.mend(err)
+	}
 	if failed := o.commitAll(readings, nil); failed != nil {
 		o.putBack(readings, nil)
 		return errors.Join(err, failed)
@@ -136,10 +144,7 @@ func (o *Outbox) putBatch(tx *bbolt.Tx, e *epoch, head contract.BatchHead, readi
 func (o *Outbox) nextEpoch() epoch {
 	e := o.current
 	if e.ordinal == 0 {
-		e.ordinal = 1
-		if n := len(o.file.order); n > 0 {
-			e.ordinal = o.file.order[n-1].ordinal + 1
-		}
+		e.ordinal = o.file.nextOrdinal()
 	}
 	return e
 }

@@ -256,7 +256,7 @@ func (f *file) spare() int64 {
 func (f *file) forgettable(tx *bbolt.Tx, previous *contract.BatchID) (old []epoch, err error) {
 	cursor := tx.Bucket(bucketBatches).Cursor()
 	for i, e := range f.order {
-		if i >= len(f.order)-earlierRuns || previous != nil && e.id == previous.Epoch {
+		if i >= len(f.order)-contract.EarlierRuns || previous != nil && e.id == previous.Epoch {
 			continue
 		}
 		k, _ := cursor.Seek(batchKey(e.ordinal, 0))
@@ -268,6 +268,14 @@ func (f *file) forgettable(tx *bbolt.Tx, previous *contract.BatchID) (old []epoc
 		}
 	}
 	return old, nil
+}
+
+// nextOrdinal is behind all others.
+func (f *file) nextOrdinal() uint32 {
+	if n := len(f.order); n > 0 {
+		return f.order[n-1].ordinal + 1
+	}
+	return 1
 }
 
 func ordinalKey(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }

@@ -63,6 +63,7 @@ type Outbox struct {
 
 	mu       sync.Mutex // protects what follows; taken before pendingMu
 	file     *file
+	broken   error // damage that is not mended yet; file is closed then
 	previous *contract.BatchID
 	current  epoch                       // ordinal 0 until the first commit of this run
 	seen     *seen                       // times already given, while the clock is behind
@@ -87,7 +88,7 @@ func Open(options Options, log *slog.Logger) (*Outbox, error) {
 		return nil, fmt.Errorf("%w; is another gateway running?", err)
 	}
 	if err != nil {
-		if f, err = o.replace(err); err != nil {
+		if f, err = o.replace(err, func(*file) error { return nil }); err != nil {
 			return nil, err
 		}
 	}
@@ -118,9 +119,6 @@ func (o *Outbox) adopt(f *file) {
 	}
 	o.seen, o.newest, o.floor = nil, make(map[device.ID]device.Micros), f.counts.Newest
 }
-
-// earlierRuns is how many runs are remembered of which nothing waits.
-const earlierRuns = 16
 
 // begin records this run before anybody hears of it: should it end without a
 // batch, the next run can say so. Of the runs before it forgets those of which
@@ -163,7 +161,7 @@ func (o *Outbox) earlier() (runs []contract.Run) {
 		if e.torn {
 			break
 		}
-		if e.id != o.current.id && len(runs) < earlierRuns {
+		if e.id != o.current.id && len(runs) < contract.EarlierRuns {
 			runs = append(runs, contract.Run{Epoch: e.id, Last: e.last})
 		}
 	}
@@ -175,9 +173,10 @@ func (o *Outbox) Close() error {
 	err := o.Commit()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.file.db == nil {
+	if o.file.db == nil && o.broken == nil {
 		return nil
 	}
+	o.broken = nil
 	o.file.close()
 	return err
 }
@@ -186,6 +185,7 @@ func (o *Outbox) Close() error {
 func (o *Outbox) Abandon() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.broken = nil
 	o.file.close()
 }
 

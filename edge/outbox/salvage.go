@@ -19,54 +19,100 @@ import (
 	"github.com/wattline/wattline/shared/contract"
 )
 
-// mend moves a file that turned out to be damaged aside and goes on, in the same
-// epoch, with what could be salvaged of it.
+// mend puts a new file in the place of one that turned out to be damaged and goes
+// on, in the same epoch, with what could be salvaged. While that fails, for want
+// of room say, the outbox takes nothing and the damaged file stays where it is;
+// each commit tries again.
 func (o *Outbox) mend(cause error) error {
-	o.file.close()
-	before := o.file.order
-	f, err := o.replace(cause)
+	if o.broken == nil {
+		o.broken = cause
+		o.file.close()
+	}
+	f, err := o.replace(o.broken, o.carry)
 	if err != nil {
 		return err
 	}
-	reached, previous := o.current, o.previous
+	o.broken = nil
+	previous := o.previous
 	o.adopt(f)
 	o.previous = previous
-	if err := f.remember(before); err != nil {
-		return err
-	}
-	if reached.last == 0 {
-		return nil
-	}
-	// This run's numbers are never given again, whatever the file has of them.
-	o.current = reached
-	ordinal, known := f.epochs[reached.id]
-	if !known {
-		o.current.ordinal = 0
-		ordinal = o.nextEpoch().ordinal
-	}
-	o.current.ordinal = ordinal
-	return f.record(o.current)
+	return nil
 }
 
-// replace moves the file aside, opens a new one and salvages the old one's
-// blocks into it.
-func (o *Outbox) replace(cause error) (*file, error) {
-	aside := fmt.Sprintf("%s.damaged-%s", o.options.Path, time.Now().UTC().Format("20060102T150405.000000000"))
-	if err := os.Rename(o.options.Path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("move the damaged outbox aside: %w (it was damaged: %w)", err, cause)
+// carry tells a new file what was known of the one before while it was whole.
+// This run's numbers are never given again, whatever the file has of them.
+func (o *Outbox) carry(f *file) error {
+	if err := f.remember(o.file.order); err != nil {
+		return err
 	}
-	f, err := openFile(o.options.Path, o.options.NoSync)
+	if o.current.last == 0 {
+		return nil
+	}
+	reached := o.current
+	ordinal, known := f.epochs[reached.id]
+	if !known {
+		ordinal = f.nextOrdinal()
+	}
+	reached.ordinal = ordinal
+	return f.record(reached)
+}
+
+// replace salvages the damaged file's blocks into a new one, has it completed,
+// and lets it take the place of the damaged one, which is kept beside it. A crash
+// before leaves the damaged file for the next start. The ballast is freed when
+// there is no room without.
+func (o *Outbox) replace(cause error, complete func(*file) error) (*file, error) {
+	f, err := o.rebuild(cause, complete)
+	if isFull(err) && o.freeBallast() {
+		f, err = o.rebuild(cause, complete)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("replace the damaged outbox: %w (it was damaged: %w)", err, cause)
+	}
+	return f, nil
+}
+
+func (o *Outbox) rebuild(cause error, complete func(*file) error) (*file, error) {
+	path, fresh := o.options.Path, o.options.Path+".salvaged"
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("remove what a salvage left: %w", err)
+	}
+	f, err := openFile(fresh, o.options.NoSync)
 	if err != nil {
 		return nil, err
 	}
-	o.damaged = filepath.Base(aside)
-	batches, readings, err := o.salvage(f, aside)
-	attrs := []any{slog.String("file", aside), slog.Any("cause", cause), slog.Int("batches", batches), slog.Int("readings", readings)}
+	batches, readings, lost := o.salvage(f, path)
+	aside := fmt.Sprintf("%s.damaged-%s", path, time.Now().UTC().Format("20060102T150405.000000000"))
+	err = complete(f)
+	if err == nil {
+		err = putInPlace(fresh, path, aside)
+	}
 	if err != nil {
-		attrs = append(attrs, slog.Any("err", err))
+		f.close()
+		return nil, errors.Join(err, os.Remove(fresh))
+	}
+	f.path, o.damaged = path, filepath.Base(aside)
+	attrs := []any{slog.String("file", aside), slog.Any("cause", cause), slog.Int("batches", batches), slog.Int("readings", readings)}
+	if lost != nil {
+		attrs = append(attrs, slog.Any("err", lost))
 	}
 	o.log.Error("outbox was damaged: moved aside, its readable batches taken over; keep the file until somebody has looked at it", attrs...)
 	return f, nil
+}
+
+// putInPlace gives fresh the name path, and what had it the name aside. There is
+// a file at path all the time where the file system and its owner allow a second
+// name.
+func putInPlace(fresh, path, aside string) error {
+	if os.Link(path, aside) != nil {
+		if err := os.Rename(path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("move the damaged outbox aside: %w", err)
+		}
+	}
+	if err := os.Rename(fresh, path); err != nil {
+		return fmt.Errorf("put the salvaged outbox in place: %w", err)
+	}
+	return syncDir(filepath.Dir(path))
 }
 
 // salvageStep bounds the memory of a salvage.
@@ -91,6 +137,9 @@ func (o *Outbox) salvage(f *file, path string) (batches, readings int, err error
 	var step []contract.Block
 	flush := func() error {
 		n, r, err := f.adopt(step)
+		if isFull(err) && o.freeBallast() {
+			n, r, err = f.adopt(step)
+		}
 		batches, readings, step = batches+n, readings+r, step[:0]
 		return err
 	}
