@@ -40,7 +40,7 @@ func (s *seen) place(id string, at device.Micros) (word int, bit uint64) {
 	h := fnv.New64a()                                                     // the same in every run, so that a simulation replays
 	_, _ = h.Write(binary.BigEndian.AppendUint64([]byte(id), uint64(at))) //nolint:gosec // bits
 	n := h.Sum64() % uint64(64*len(s.bits))
-	return int(n / 64), 1 << (n % 64)
+	return int(n / 64), 1 << (n % 64) //nolint:gosec // below len(s.bits)
 }
 
 func (s *seen) add(id string, at device.Micros) {

@@ -49,7 +49,7 @@ func (b *bench) startCloud(ctx context.Context, server *influxd.Server, inventor
 		return nil, err
 	}
 	return c, until(ctx, c.process, time.Minute, "the cloud", func() bool {
-		answer, err := http.Get("http://" + c.http + "/readyz") //nolint:noctx // on loopback, of ours
+		answer, err := http.Get("http://" + c.http + "/readyz")
 		if err != nil {
 			return false
 		}
@@ -61,7 +61,7 @@ func (b *bench) startCloud(ctx context.Context, server *influxd.Server, inventor
 // points is how many points the cloud has stored.
 func (c *central) points() (int, error) {
 	const key = "wattline_influx_data_points_total "
-	answer, err := http.Get("http://" + c.http + "/metrics") //nolint:noctx // on loopback, of ours
+	answer, err := http.Get("http://" + c.http + "/metrics")
 	if err != nil {
 		return 0, err
 	}

@@ -62,7 +62,7 @@ func (e *edge) view() (s contract.Status, err error) {
 
 func getJSON(url string, into any) error {
 	client := http.Client{Timeout: 10 * time.Second}
-	answer, err := client.Get(url) //nolint:noctx // bounded by the client's timeout
+	answer, err := client.Get(url)
 	if err != nil {
 		return err
 	}

@@ -213,7 +213,7 @@ func (b *building) awaitReadings(ctx context.Context) error {
 
 func (b *building) get(path string, into any) error {
 	client := http.Client{Timeout: 5 * time.Second}
-	answer, err := client.Get("http://" + b.http + path) //nolint:noctx // bounded by the client's timeout
+	answer, err := client.Get("http://" + b.http + path)
 	if err != nil {
 		return err
 	}
