@@ -31,7 +31,7 @@ const archivePlugs = 100
 
 // fill gives a gateway that does not run a backlog of about so many readings, by
 // the code that would have: a run of some hours ago.
-func (e *edge) fill(readings int) archive {
+func (e *edge) fill(readings int) {
 	e.t.Helper()
 	if err := os.MkdirAll(e.data, 0o750); err != nil {
 		e.t.Fatal(err)
@@ -73,7 +73,6 @@ func (e *edge) fill(readings int) archive {
 	}
 	e.archive = a
 	e.keepWitness()
-	return a
 }
 
 // countArchive finds what of an archive is not there exactly once.

@@ -22,7 +22,6 @@ type process struct {
 	mu    sync.Mutex // protects what follows
 	cmd   *exec.Cmd
 	done  chan struct{}
-	kills []time.Time
 	ended bool // on purpose
 }
 
@@ -70,7 +69,6 @@ func (p *process) start() {
 func (p *process) kill() {
 	p.mu.Lock()
 	cmd, done := p.cmd, p.done
-	p.kills = append(p.kills, time.Now())
 	p.ended = true
 	p.mu.Unlock()
 	_ = cmd.Process.Signal(syscall.SIGKILL)
@@ -142,12 +140,6 @@ func (p *process) pid() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.cmd.Process.Pid
-}
-
-func (p *process) killed() []time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]time.Time(nil), p.kills...)
 }
 
 // tail is the end of the log.

@@ -126,7 +126,7 @@ func prepare(t testing.TB, l layout) *site {
 // tempDir is a directory whose name needs no quotes in YAML.
 func tempDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "wattline-e2e-")
+	dir, err := os.MkdirTemp("", "wattline-e2e-") //nolint:usetesting // t.TempDir has the name of the test in it
 	if err != nil {
 		t.Fatal(err)
 	}
