@@ -94,7 +94,11 @@ func (h *Heads) enter(ctx context.Context, head Head) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := h.book.EnterHead(ctx, head); err != nil {
+	news := head
+	if known && last.head.Epoch == head.Epoch {
+		news.Earlier = nil // entered already, and they don't change while a run lasts
+	}
+	if err := h.book.EnterHead(ctx, news); err != nil {
 		h.log.DebugContext(ctx, "head not entered, the next will be", slog.String("gateway", head.Gateway), slog.Any("err", err))
 		return
 	}

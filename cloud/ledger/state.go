@@ -209,13 +209,10 @@ func (s *State) lineage(earlier []contract.Run) {
 		}
 		after = r
 	}
-	if after != nil && len(earlier) < earlierListed {
+	if after != nil && len(earlier) < contract.EarlierRuns {
 		after.named = true // the list is whole: this one was the first
 	}
 }
-
-// earlierListed is how many earlier runs a status lists at most.
-const earlierListed = 16
 
 // closedAt is the number at which a later run says that this one ended.
 func (r *run) closedAt() (last uint64, ok bool) {

@@ -152,11 +152,11 @@ func TestRunsThatCommittedNothingAreToldOfAndInTheEndForgotten(t *testing.T) {
 	if len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
 		t.Errorf("earlier runs %v, want %v", got, want)
 	}
-	for range 40 {
+	for range contract.EarlierRuns + 20 {
 		r.crash()
 	}
-	if got := r.Stats().Earlier; len(got) != 16 {
-		t.Errorf("%d earlier runs are listed, want 16", len(got))
+	if got := r.Stats().Earlier; len(got) != contract.EarlierRuns {
+		t.Errorf("%d earlier runs are listed, want %d", len(got), contract.EarlierRuns)
 	}
 	if _, previous := r.Head(); previous == nil || *previous != head {
 		t.Errorf("previous %v, want %v still", previous, head)

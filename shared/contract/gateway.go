@@ -82,7 +82,8 @@ type OutboxStatus struct {
 	Behind *device.Micros `json:"behind,omitempty"`
 	// Tombstoned names dropped batches whose tombstones wait.
 	Tombstoned []Range `json:"tombstoned,omitempty"`
-	// Earlier are the newest runs before this one, newest first, at most 16.
+	// Earlier are the newest runs before this one, newest first, at most
+	// EarlierRuns.
 	Earlier []Run `json:"earlier,omitempty"`
 	Dropped int   `json:"dropped,omitempty"` // readings, told by tombstones
 	Refused int   `json:"refused,omitempty"` // readings not committed
@@ -91,6 +92,9 @@ type OutboxStatus struct {
 	// Unanswered counts errors and receipts that released nothing.
 	Unanswered int `json:"unanswered,omitempty"`
 }
+
+// EarlierRuns is how many of its runs a gateway remembers of which nothing waits.
+const EarlierRuns = 64
 
 // Run is a run of a gateway that has ended, and the sequence of its last batch,
 // 0 when it committed none.
