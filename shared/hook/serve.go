@@ -153,11 +153,11 @@ func (s *server) handle(ctx context.Context, m bus.Message) {
 			s.Malformed()
 		}
 		s.log.DebugContext(ctx, "malformed request", slog.String("topic", m.Topic), slog.Any("err", err))
-		answer.end(err)
+		answer.end(ctx, err)
 		return
 	}
 	r := Request{Subpath: bus.Subpath(m.Topic), ID: e.ID, Data: e.Data, Subtopics: e.Subtopics, Wanted: answer.topic != ""}
-	answer.end(s.guard(ctx, r, answer))
+	answer.end(ctx, s.guard(ctx, r, answer))
 }
 
 // guard keeps a panic of one request from the others.
@@ -193,6 +193,10 @@ type Answer struct {
 	answered bool
 	part     int
 	held     json.RawMessage // the newest part, kept until it is known whether another follows
+	// where the asker says that it wants what follows the part sent last, and
+	// what it said; wanted is nil before one was sent.
+	where  string
+	wanted chan int
 }
 
 // Send answers in one piece, with data, error or both; either may be nil.
@@ -205,9 +209,11 @@ func (a *Answer) Send(data, failure json.RawMessage) {
 }
 
 // Part adds a part to a long answer, a JSON array that the asker joins to those
-// before. It waits until the asker has asked for it, so that an answer of any
-// length takes bounded memory on the way; an asker that stops asking gives an
-// error. The answer ends when the handler returns.
+// before. Each is sent when the asker has asked for it, and Part waits until the
+// one before has been: an answer of any length takes bounded memory on the way,
+// and the next part is made while the asker looks at the last. An asker that
+// stops asking gives an error. data is kept until it is sent. The answer ends
+// when the handler returns.
 func (a *Answer) Part(ctx context.Context, data json.RawMessage) error {
 	if len(data) > answerLimit {
 		return fmt.Errorf("part of %d bytes, at most %d fit", len(data), answerLimit)
@@ -219,24 +225,32 @@ func (a *Answer) Part(ctx context.Context, data json.RawMessage) error {
 	if a.topic == "" {
 		return nil
 	}
-	where := fmt.Sprintf("responses/%s/%s/parts/%s", a.server.Name, a.server.instance, bus.NewID())
-	wanted := make(chan int, 1)
+	if err := a.turn(ctx); err != nil {
+		return err
+	}
+	a.where = fmt.Sprintf("responses/%s/%s/parts/%s", a.server.Name, a.server.instance, bus.NewID())
+	a.wanted = make(chan int, 1)
 	a.server.mu.Lock()
-	a.server.open[where] = wanted
+	a.server.open[a.where] = a.wanted
 	a.server.mu.Unlock()
-	defer func() {
-		a.server.mu.Lock()
-		delete(a.server.open, where)
-		a.server.mu.Unlock()
-	}()
 	n := a.part
-	a.server.send(a.topic, bus.Envelope{ID: a.id, ResponseTopic: where, Part: &n, Data: a.held})
+	a.server.send(a.topic, bus.Envelope{ID: a.id, ResponseTopic: a.where, Part: &n, Data: a.held})
 	a.part++
 	a.held = data
+	return nil
+}
+
+// turn waits until the asker has asked for what follows the part that was sent
+// last, if one was.
+func (a *Answer) turn(ctx context.Context) error {
+	if a.wanted == nil {
+		return nil
+	}
+	defer a.forget()
 	patience := time.NewTimer(nextPart)
 	defer patience.Stop()
 	select {
-	case part := <-wanted:
+	case part := <-a.wanted:
 		if part == nobody {
 			a.answered = true
 			return errors.New("the asker has gone")
@@ -250,8 +264,22 @@ func (a *Answer) Part(ctx context.Context, data json.RawMessage) error {
 	}
 }
 
-// end closes the answer with what is left, or with the error.
-func (a *Answer) end(err error) {
+// forget stops listening for the asker's wish.
+func (a *Answer) forget() {
+	a.server.mu.Lock()
+	delete(a.server.open, a.where)
+	a.server.mu.Unlock()
+	a.wanted = nil
+}
+
+// end closes the answer with what is left, when it is wanted, or with the error.
+func (a *Answer) end(ctx context.Context, err error) {
+	if err == nil && !a.answered {
+		err = a.turn(ctx)
+	}
+	if a.wanted != nil {
+		a.forget()
+	}
 	if a.answered {
 		return
 	}
