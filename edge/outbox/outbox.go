@@ -74,20 +74,30 @@ type Outbox struct {
 	ballast  bool
 }
 
-// Open opens or makes the file. One that is damaged is moved aside, its blocks
-// are salvaged into a new one, and the outbox goes on; [Outbox.Stats] and the
-// log tell. Only a file in use by another process, or a directory that can't be
-// written, is an error.
+// Open opens or makes the file. One that is damaged, or that this user may not
+// open, is moved aside, what can be read of it is salvaged into a new one, and the
+// outbox goes on; [Outbox.Stats] and the log tell. Anything else is an error, and
+// the file stays as it is for another start: it is in use by another process, its
+// directory can't be written, the system is short of descriptors, memory or room,
+// or the disk does not answer.
 func Open(options Options, log *slog.Logger) (*Outbox, error) {
 	o := &Outbox{options: options, log: log, wake: make(chan struct{}, 1), news: make(chan struct{}, 1)}
 	if err := os.MkdirAll(filepath.Dir(options.Path), 0o750); err != nil {
 		return nil, fmt.Errorf("make the outbox's directory: %w", err)
 	}
+	_, err := os.Stat(o.ballastPath())
+	o.ballast = err == nil // until it is looked at more closely
 	f, err := openFile(options.Path, options.NoSync)
+	if isFull(err) && o.freeBallast() {
+		f, err = openFile(options.Path, options.NoSync)
+	}
 	if errors.Is(err, ErrLocked) {
 		return nil, fmt.Errorf("%w; is another gateway running?", err)
 	}
 	if err != nil {
+		if !isDamage(err) {
+			return nil, err
+		}
 		if f, err = o.replace(err, func(*file) error { return nil }); err != nil {
 			return nil, err
 		}

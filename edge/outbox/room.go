@@ -44,6 +44,7 @@ func (o *Outbox) layBallast() {
 	}
 	if err := os.WriteFile(o.ballastPath(), bytes.Repeat([]byte{'b'}, ballastSize), 0o600); err != nil {
 		_ = os.Remove(o.ballastPath())
+		o.ballast = false
 		return
 	}
 	o.ballast = true
