@@ -44,6 +44,20 @@ func newPlug(p contract.Plug) (plug, error) {
 	return nil, fmt.Errorf("no driver %q; there is hs110", p.Driver)
 }
 
+// unusable stands for a plug that this gateway can't use as it is configured,
+// one of a later generation say: it must not cost the floor its others, and is
+// told of as every plug with trouble is.
+type unusable struct{ error }
+
+// Reason is the word of the status.
+func (unusable) Reason() string { return "unsupported" }
+
+// Poll tells what is wrong.
+func (u *unusable) Poll(context.Context) (device.Measurement, error) { return device.Measurement{}, u }
+
+// Switch tells what is wrong.
+func (u *unusable) Switch(context.Context, bool) (bool, error) { return false, u }
+
 // floor is the set of plugs that the configuration names.
 type floor struct {
 	gateway *Gateway
@@ -151,7 +165,7 @@ func (f *floor) take(ctx context.Context, c contract.GatewayConfig) {
 	f.gateway.beatNow()
 }
 
-// check names every mistake of a configuration.
+// check names every mistake of a configuration that makes it useless as a whole.
 func (f *floor) check(c contract.GatewayConfig) error {
 	var errs []error
 	if c.Gateway != f.gateway.config.Gateway {
@@ -169,9 +183,6 @@ func (f *floor) check(c contract.GatewayConfig) error {
 			errs = append(errs, fmt.Errorf("plugs: %q is missing or there twice", p.Device))
 		}
 		seen[p.Device] = true
-		if _, err := newPlug(p); err != nil {
-			errs = append(errs, fmt.Errorf("plugs: %v: %w", p.Device, err))
-		}
 	}
 	return errors.Join(errs...)
 }
@@ -189,8 +200,8 @@ func (f *floor) apply(c contract.GatewayConfig) {
 		if p == nil || !sameHardware(f.specs[spec.Device], spec) {
 			var err error
 			if p, err = newPlug(spec); err != nil {
-				f.gateway.log.Error("plug left out", slog.String("device", spec.Device.String()), slog.Any("err", err))
-				continue
+				f.gateway.log.Error("plug not usable by this gateway", slog.String("device", spec.Device.String()), slog.Any("err", err))
+				p = &unusable{err}
 			}
 		}
 		plugs[spec.Device], specs[spec.Device] = p, spec

@@ -297,7 +297,7 @@ func TestAConfigurationWithMistakesChangesNothing(t *testing.T) {
 	s.awaitBatch()
 	for _, text := range []string{
 		"garbage", `{"version":2,"gateway":"edge-f9"}`, `{"version":0,"gateway":"edge-f1"}`, `{"version":2,"gateway":"edge-f1","poll_seconds":0.1}`,
-		`{"version":2,"gateway":"edge-f1","plugs":[{"device":"sp_f1.g0","driver":"x","address":"127.0.0.1"}]}`,
+		`{"version":2,"gateway":"edge-f1","plugs":[{"device":"sp_f1.g0"},{"device":"sp_f1.g0"}]}`,
 		`{"version":2,"gateway":"edge-f1","plugs":[{"device":"nope"}]}`,
 	} {
 		s.publish(bus.ConfigTopic("edge-f1"), false, []byte(text))
