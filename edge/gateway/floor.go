@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -18,16 +17,6 @@ import (
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
 )
-
-// keptFile holds the configuration that the gateway was given last, so that it
-// starts without the cloud.
-const keptFile = "floor.json"
-
-// kept is the content of that file.
-type kept struct {
-	Config      contract.GatewayConfig `json:"config"`
-	Protections controller.Protections `json:"protections"`
-}
 
 // plug is what every generation of plugs can do; a driver is one package and
 // one line in newPlug.
@@ -68,6 +57,9 @@ type floor struct {
 	config contract.GatewayConfig
 	plugs  map[device.ID]plug
 	specs  map[device.ID]contract.Plug
+	safe   uint64 // version of the configuration that is on disk
+
+	failing bool // as run has logged; its own
 }
 
 // newFloor starts with what is kept; without it the floor is empty until the
@@ -83,23 +75,9 @@ func newFloor(g *Gateway, k kept) *floor {
 		g.log.Error("kept configuration is another gateway's: waiting for the cloud's", slog.String("file", f.file), slog.String("gateway", c.Gateway))
 	default:
 		f.apply(c)
+		f.safe = c.Version
 	}
 	return f
-}
-
-func readKept(file string, log *slog.Logger) (k kept) {
-	text, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) {
-		return kept{}
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &k)
-	}
-	if err != nil {
-		log.Error("kept configuration not read: waiting for the cloud's", slog.String("file", file), slog.Any("err", err))
-		return kept{}
-	}
-	return k
 }
 
 // database is where this floor's readings are stored.
@@ -116,6 +94,14 @@ func (f *floor) current() contract.GatewayConfig {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.config
+}
+
+// confirmed is the version of the newest configuration that holds: it is applied,
+// and a restart would find it.
+func (f *floor) confirmed() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.safe
 }
 
 // hear takes a configuration from the cloud. One that is broken or somebody
@@ -140,15 +126,19 @@ func (f *floor) hear(ctx context.Context, m bus.Message) {
 	}
 }
 
-// run applies what was heard until ctx ends.
+// run applies what was heard until ctx ends, and sees to it that it is kept.
 func (f *floor) run(ctx context.Context) {
+	ticker := time.NewTicker(beatEvery)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-ticker.C:
 		case c := <-f.heard:
 			f.take(ctx, c)
 		}
+		f.settle(ctx)
 	}
 }
 
@@ -156,12 +146,31 @@ func (f *floor) take(ctx context.Context, c contract.GatewayConfig) {
 	if c.Version == f.current().Version {
 		return
 	}
-	log := f.gateway.log
 	f.apply(c)
-	if err := f.keep(c); err != nil {
-		log.ErrorContext(ctx, "configuration not kept: a restart without the cloud will use an older one", slog.Any("err", err))
+	f.gateway.log.InfoContext(ctx, "configuration applied", slog.Uint64("version", c.Version), slog.Int("plugs", len(c.Plugs)))
+}
+
+// settle keeps the configuration that is applied, if it is not kept yet. Until
+// it is, the older one stays the confirmed one: nobody may rely on a protection
+// that a restart forgets.
+func (f *floor) settle(ctx context.Context) {
+	c := f.current()
+	if c.Version == f.confirmed() {
+		return
 	}
-	log.InfoContext(ctx, "configuration applied", slog.Uint64("version", c.Version), slog.Int("plugs", len(c.Plugs)))
+	log := f.gateway.log
+	if err := f.keep(c); err != nil {
+		if !f.failing {
+			log.ErrorContext(ctx, "configuration not kept: it holds, but is not confirmed, and a restart would use an older one", slog.Any("err", err))
+		}
+		f.failing = true
+		return
+	}
+	f.failing = false
+	f.mu.Lock()
+	f.safe = c.Version
+	f.mu.Unlock()
+	log.InfoContext(ctx, "configuration kept", slog.Uint64("version", c.Version))
 	f.gateway.beatNow()
 }
 
@@ -226,32 +235,6 @@ func (f *floor) apply(c contract.GatewayConfig) {
 func sameHardware(a, b contract.Plug) bool {
 	a.Protected, a.PollSeconds = b.Protected, b.PollSeconds
 	return a == b
-}
-
-// keep writes the configuration so that a crash leaves the old or the new one.
-func (f *floor) keep(c contract.GatewayConfig) error {
-	text, err := json.MarshalIndent(kept{Config: c, Protections: f.gateway.controller.Protections()}, "", " ")
-	if err != nil {
-		return fmt.Errorf("encode the configuration: %w", err)
-	}
-	return writeFile(f.file, text)
-}
-
-// writeFile replaces a file in one step that a power cut can't halve.
-func writeFile(path string, text []byte) error {
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("make %s: %w", path, err)
-	}
-	_, err = file.Write(text)
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(file.Name()))
-	}
-	return nil
 }
 
 // protected lists the reasons of the places that are never switched.

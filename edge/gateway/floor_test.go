@@ -2,6 +2,9 @@ package gateway_test
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/wattline/wattline/shared/bus"
@@ -33,4 +36,36 @@ func TestAPlugThatIsNotSupportedIsToldOfAndTheOthersAreRead(t *testing.T) {
 	if p := plugs.Problems[0]; p.Device != odd || p.Reason != "unsupported" || p.Detail == "" || plugs.Reachable != 1 {
 		t.Errorf("plugs %+v", plugs)
 	}
+}
+
+// Who sees a version confirmed relies on what it protects, also after a restart.
+func TestAConfigurationIsConfirmedOnceItIsKept(t *testing.T) {
+	s := newSite(t)
+	file := filepath.Join(s.config.Data, "floor.json")
+	if err := os.MkdirAll(filepath.Join(file, "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.configure(1)
+	s.start()
+	s.eventually("the configuration is applied", func() bool { return s.pageView().Status.Plugs.Reachable == 3 })
+	if got := s.pageView().Status.ConfigVersion; got != 0 {
+		t.Errorf("version %d is confirmed and not kept", got)
+	}
+	if err := os.RemoveAll(file); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("it is confirmed", func() bool { return s.pageView().Status.ConfigVersion == 1 })
+	if text, err := os.ReadFile(file); err != nil || !strings.Contains(string(text), `"a server"`) {
+		t.Errorf("kept: %s, %v", text, err)
+	}
+}
+
+func TestWhatACrashLeftOfWritingIsRemoved(t *testing.T) {
+	s := newSite(t)
+	left := filepath.Join(s.config.Data, "floor.json.123")
+	if err := os.WriteFile(left, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	s.eventually("it is gone", func() bool { _, err := os.Stat(left); return os.IsNotExist(err) })
 }
