@@ -159,10 +159,16 @@ func (s *State) follow(r *run, previous *contract.BatchID) {
 	if previous == nil || previous.Epoch == r.id {
 		return
 	}
-	if r.previous == nil {
+	if r.previous == nil || later(*previous, *r.previous) {
 		r.previous = previous
 	}
 	s.run(previous.Epoch).closed[previous.Sequence] = true
+}
+
+// later orders ids: of two that a broken box names as the one before, whatever
+// the order they come in, one counts.
+func later(a, b contract.BatchID) bool {
+	return cmp.Or(cmp.Compare(a.Sequence, b.Sequence), cmp.Compare(a.Epoch, b.Epoch)) > 0
 }
 
 // AddHead takes what a gateway said of itself.
