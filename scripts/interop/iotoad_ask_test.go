@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"testing"
@@ -174,15 +173,14 @@ func testNanoseconds(t *testing.T, s *site) {
 
 // testStoredForm looks at the points themselves, by InfluxQL: IoToad's
 // dashboards read them without Wattline.
-func testStoredForm(t *testing.T, s *site, user string) {
-	credentials := strings.SplitN(user, ":", 2)
+func testStoredForm(t *testing.T, s *site) {
 	for name, c := range map[string]struct{ query, want string }{
 		"a workplace": {`SELECT * FROM "power" WHERE "id" = 'sp_w.r7.c1'`, `["time","column","id","row","type","unit","value"],"values":[["2020-07-01T10:23:43.5Z","1","sp_w.r7.c1","7","w","W",120.1]]`},
 		"a room":      {`SELECT * FROM "power" WHERE "id" = 'sp_g7'`, `["time","column","id","row","type","unit","value"],"values":[["2020-07-01T10:23:48Z",null,"sp_g7",null,"g","W",7]]`},
 		"a status":    {`SELECT "value","unit" FROM "status" WHERE "id" = 'sp_w.r7.c0'`, `"values":[["2020-07-01T10:23:43Z",1,"S"]]`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := fetch(http.MethodGet, "http://"+s.ip+":8086/query?db=sp&u="+credentials[0]+"&p="+credentials[1]+"&q="+url.QueryEscape(c.query), "")
+			got := s.influxQL(t, "sp", c.query)
 			if !json.Valid([]byte(got.body)) || !strings.Contains(got.body, c.want) {
 				t.Errorf("%s gives %v, want %s in it", c.query, got, c.want)
 			}

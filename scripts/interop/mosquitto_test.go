@@ -43,6 +43,7 @@ func tryMosquitto(ctx context.Context, name string, m *bustest.Mosquitto, args .
 // TestMosquittoAsTheBroker runs the cloud as three processes, two of them hooks,
 // behind Mosquitto and an InfluxDB of its own.
 func TestMosquittoAsTheBroker(t *testing.T) {
+	t.Parallel()
 	m := bustest.Start(t)
 	if _, err := exec.LookPath("mosquitto_sub"); err != nil {
 		t.Skip("mosquitto_sub is not installed (Debian package mosquitto-clients)")
@@ -77,7 +78,7 @@ func TestMosquittoAsTheBroker(t *testing.T) {
 	t.Run("two hooks share the batches", func(t *testing.T) { testSharing(t, s, database) })
 	t.Run("mosquitto_sub gets zstd by default", func(t *testing.T) {
 		s.edge.stop()
-		s.write("edge.yaml", fmt.Sprintf("gateway: edge-f1\ndata: %s\nbroker: {url: %q}\nstatus: {listen: \"%s:8081\"}\n", s.file("edge"), s.url(), s.ip))
+		s.write("edge.yaml", fmt.Sprintf("gateway: edge-f1\ndata: %s\nbroker: {url: %q}\nstatus: {listen: \"%s:8081\"}\n", s.file("edge"), s.mqtt(), s.ip))
 		s.edge = run(t, "wattline-edge", filepath.Join(s.logs, "edge.log"), program("wattline-edge"), "-config", s.file("edge.yaml"))
 		topic, text, _ := strings.Cut(strings.TrimSpace(mosquitto(t, "sub", m, "-t", "data/+/influx_data/#", "-C", "1", "-W", "20", "-F", "%t %x")), " ")
 		payload, err := hex.DecodeString(text)

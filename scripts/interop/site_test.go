@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -32,6 +33,7 @@ type layout struct {
 	cloud  string             // more lines of the cloud's configuration
 	edge   string             // more lines of the gateway's
 	places string             // lines of the inventory, the first one empty
+	limits string             // more of the embedded broker's configuration
 }
 
 // site is a running Wattline.
@@ -67,21 +69,21 @@ func newSite(t testing.TB, l layout) *site {
 	for i, roles := range s.roles {
 		s.startCloud(fmt.Sprintf("cloud%d", i), roles, 8080, l.cloud)
 	}
-	s.write("edge.yaml", fmt.Sprintf("gateway: edge-f1\ndata: %s\nbroker: {url: %q}\nstatus: {listen: \"%s:8081\"}\n%s", s.file("edge"), s.url(), s.ip, l.edge))
+	s.write("edge.yaml", fmt.Sprintf("gateway: edge-f1\ndata: %s\nbroker: {url: %q}\nstatus: {listen: \"%s:8081\"}\n%s", s.file("edge"), s.mqtt(), s.ip, l.edge))
 	s.edge = run(t, "wattline-edge", filepath.Join(s.logs, "edge.log"), program("wattline-edge"), "-config", s.file("edge.yaml"))
 	s.ready()
 	return s
 }
 
-// url is the broker's.
-func (s *site) url() string { return cmp.Or(s.broker, "tcp://"+s.ip+":1883") }
+// mqtt is the broker's.
+func (s *site) mqtt() string { return cmp.Or(s.broker, "tcp://"+s.ip+":1883") }
 
 // startCloud runs one more process of the cloud.
 func (s *site) startCloud(name, roles string, port int, more string) {
 	s.t.Helper()
 	text := fmt.Sprintf("data: %s\nhttp: {listen: \"%s:%d\"}\nregistry: {inventory: %s}\n%s", s.file(name), s.ip, port, s.file("inventory.yaml"), more)
 	if s.broker == "" {
-		text += fmt.Sprintf("broker: {listen: \"%s:1883\"}\n", s.ip)
+		text += fmt.Sprintf("broker: {listen: \"%s:1883\", %s}\n", s.ip, s.limits)
 	} else {
 		text += fmt.Sprintf("mqtt: {url: %q}\n", s.broker)
 	}
@@ -185,6 +187,18 @@ func fetch(method, url, body string) answer {
 	return answer{response.StatusCode, string(text), response.Header}
 }
 
+// influxQL asks the embedded InfluxDB itself, with its own credentials.
+func (s *site) influxQL(t testing.TB, database, query string) answer {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.file("cloud0"), "influxdb", "credentials"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, password, _ := strings.Cut(strings.TrimSpace(string(text)), ":")
+	values := url.Values{"db": {database}, "u": {user}, "p": {password}, "q": {query}}
+	return fetch(http.MethodGet, "http://"+s.ip+":8086/query?"+values.Encode(), "")
+}
+
 // page is the gateway's own page.
 func (s *site) page() (v status.View, err error) {
 	a := fetch(http.MethodGet, "http://"+s.ip+":8081/status.json", "")
@@ -225,7 +239,7 @@ next:
 // with the test.
 func (s *site) client(name string, up func(ctx context.Context, session *bus.Session) error) *bus.Link {
 	s.t.Helper()
-	link := bus.NewLink(bus.Options{URL: s.url(), ClientID: name, Up: up}, slog.New(slog.DiscardHandler))
+	link := bus.NewLink(bus.Options{URL: s.mqtt(), ClientID: name, Up: up}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
