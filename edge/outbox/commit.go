@@ -111,7 +111,7 @@ func (o *Outbox) commitOnce(readings, unclocked []device.Reading) error {
 	o.separate(readings)
 	e := o.nextEpoch()
 	err := o.file.update(func(tx *bbolt.Tx) error {
-		for batch := range slices.Chunk(readings, batchReadings) {
+		for _, batch := range split(readings) {
 			if err := o.putBatch(tx, &e, headFor(o.previous, batch), batch); err != nil {
 				return err
 			}

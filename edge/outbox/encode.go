@@ -72,6 +72,48 @@ func AppendRecords(records []senml.Record, r device.Reading) []senml.Record {
 	return records
 }
 
+// What a batch holds at most, uncompressed: receivers take twice the bytes and
+// ten times the records.
+const (
+	batchBytes   = 2 << 20
+	batchRecords = 10_000
+)
+
+// sizeOf is an upper bound of what a reading takes in a batch.
+func sizeOf(r device.Reading) (bytes, records int) {
+	const (
+		record  = 256 // a name, a unit, a time and a number
+		escaped = 7   // bytes that JSON in JSON makes of one at most
+	)
+	records = 6 + len(r.Notes)
+	bytes = records * record
+	for _, s := range r.Suspects {
+		bytes += escaped * (len(s.Field) + len(s.Raw))
+	}
+	for name, text := range r.Notes {
+		bytes += escaped * (len(name) + len(text))
+	}
+	return bytes, records
+}
+
+// split cuts readings into what fits into one batch each. One that is larger by
+// this measure stands alone; Accept has seen to it that it fits.
+func split(readings []device.Reading) (parts [][]device.Reading) {
+	from, bytes, records := 0, 0, 0
+	for i, r := range readings {
+		b, n := sizeOf(r)
+		if i > from && (i-from == batchReadings || bytes+b > batchBytes || records+n > batchRecords) {
+			parts = append(parts, readings[from:i])
+			from, bytes, records = i, 0, 0
+		}
+		bytes, records = bytes+b, records+n
+	}
+	if from < len(readings) {
+		parts = append(parts, readings[from:])
+	}
+	return parts
+}
+
 // headOf reads what a payload says of its batch.
 func headOf(payload []byte) (contract.BatchHead, error) {
 	e, err := bus.Decode(payload)

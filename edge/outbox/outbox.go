@@ -204,7 +204,10 @@ func (o *Outbox) Abandon() {
 // wait for the disk that no more fit, or the reading can't be encoded, it is
 // refused, counted, and told by the next tombstone.
 func (o *Outbox) Accept(r device.Reading, clockSet bool) error {
-	_, err := senml.Append(nil, AppendRecords(nil, r)) // or it would keep all that wait from being committed
+	pack, err := senml.Append(nil, AppendRecords(nil, r)) // or it would keep all that wait from being committed
+	if len(pack) > batchBytes || len(r.Notes) > batchRecords {
+		err = fmt.Errorf("it takes %d bytes, more than a receiver would", len(pack))
+	}
 	o.pendingMu.Lock()
 	defer o.pendingMu.Unlock()
 	switch {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -31,7 +30,7 @@ func (o *Outbox) putUnclocked(tx *bbolt.Tx, readings []device.Reading) error {
 		}
 	}
 	bucket := tx.Bucket(bucketUnclocked)
-	for chunk := range slices.Chunk(readings, batchReadings) {
+	for _, chunk := range split(readings) {
 		text, err := json.Marshal(chunk)
 		if err != nil {
 			return fmt.Errorf("encode readings without time: %w", err)
