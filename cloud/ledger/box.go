@@ -70,6 +70,12 @@ func (s *State) boxes(now device.Micros) (list []box) {
 
 const every = ^uint64(0) - 1 // further than any number
 
+// has reports whether a run is one of the box's.
+func (b box) has(r *run) bool {
+	_, mine := b.place[r.id]
+	return mine
+}
+
 // waiting are the numbers of a run that the box may still have: those from its
 // oldest waiting batch on, those it set aside, those whose tombstones wait, and
 // everything that came after it spoke.

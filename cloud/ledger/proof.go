@@ -78,7 +78,11 @@ func (s *State) Prove(gateway string, from, to, now device.Micros) Proof {
 		proof := s.proveRun(r, boxes, now)
 		p.Epochs = append(p.Epochs, proof)
 		p.Refused += r.refused
-		p.add(proof, to != 0 && r.covers(to))
+		covered := to != 0 && r.covers(to)
+		p.add(proof, covered)
+		if !covered && len(proof.Waiting) > 0 && !boxes[0].has(r) {
+			p.Complete = false // the chain that completeUntil follows does not see it
+		}
 	}
 	p.conclude(boxes, from, to)
 	return p

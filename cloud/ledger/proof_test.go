@@ -277,6 +277,15 @@ func TestAReflashedGatewayLeavesASilentRun(t *testing.T) {
 	}
 }
 
+// For a minute nobody can tell a reflashed box from a copy: what the one before
+// had may still come, and is no more missing than it is complete.
+func TestAReflashedGatewaysOldBatchesAreNotProvenMeanwhile(t *testing.T) {
+	s := tell(t).stored(1, 1, 1, nil).stored(1, 3, 4, nil).stored(2, 5, 5, id(1, 4))
+	s.says(ledger.Head{Epoch: 2, Sequence: 5, Previous: id(1, 4), Oldest: id(1, 2)}).stored(2, 1, 4, id(1, 4))
+	s.stored(3, 9, 9, nil).stored(3, 1, 8, nil).says(ledger.Head{Epoch: 3, Sequence: 9})
+	s.expect(s.state.Prove("edge-f1", at(1), at(3), s.now), expect{claim: "silent", waiting: 1, stored: 17})
+}
+
 func TestARestoredImageRollsBack(t *testing.T) {
 	s := tell(t).stored(1, 1, 9, nil).says(ledger.Head{Epoch: 1, Sequence: 9})
 	s.stored(2, 1, 1, id(1, 6)).says(ledger.Head{Epoch: 2, Sequence: 1, Previous: id(1, 6)})
