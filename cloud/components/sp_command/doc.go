@@ -37,9 +37,10 @@
 // in time is unknown: it may have happened.
 //
 // Who switched what, why and how it ended goes to the measurement audit of the
-// database wattline, the intent when the command is sent, the result when it is
-// known. Switching does not wait for that; while InfluxDB is away the accounts
-// wait in memory, the newest of them, and those dropped are counted (the gateway
+// database wattline: the intent while the command is sent, the result when it is
+// known. An answer waits for the intent, 150 ms at most and not at all while
+// InfluxDB is away; switching waits for neither. While InfluxDB is away the
+// newest accounts wait in memory, and those dropped are counted (the gateway
 // keeps its own).
 //
 // Nothing is kept, so any number of instances may run: they share the commands.

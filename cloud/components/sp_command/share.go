@@ -87,8 +87,9 @@ func (s *switches) add(p contract.Place, seen map[device.ID]bool, id device.ID) 
 // carryOut sends each gateway its share and waits for the results, until the
 // deadline of each, reckoned from begin, and a little longer.
 func (c *Component) carryOut(ctx context.Context, id string, o order, s *switches, begin time.Time) {
+	stored := func(context.Context) {}
 	if !o.DryRun {
-		c.audit.intent(id, o, s.audited())
+		stored = c.audit.intent(id, o, s.audited())
 	}
 	shares := s.shares()
 	var all sync.WaitGroup
@@ -100,6 +101,7 @@ func (c *Component) carryOut(ctx context.Context, id string, o order, s *switche
 		all.Go(func() { c.share(ctx, id, gateway, o, s, open, begin.Add(allowed)) })
 	}
 	all.Wait()
+	stored(ctx)
 	for i := range s.results {
 		c.count.outcomes.With(string(s.results[i].Outcome)).Inc()
 	}

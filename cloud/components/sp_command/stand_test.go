@@ -34,17 +34,32 @@ type stand struct {
 
 // store is a fake InfluxDB for the audit.
 type store struct {
-	mu    sync.Mutex // protects the fields below
-	fail  error
-	text  string
-	wrote chan struct{}
+	mu     sync.Mutex // protects the fields below
+	fail   error
+	text   string
+	poison string        // lines with it are refused
+	slow   chan struct{} // when set, writes wait for its end
+	wrote  chan struct{}
 }
 
-func (s *store) Write(_ context.Context, database string, lines []byte) error {
+func (s *store) Write(ctx context.Context, database string, lines []byte) error {
+	s.mu.Lock()
+	slow := s.slow
+	s.mu.Unlock()
+	if slow != nil {
+		select {
+		case <-slow:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.fail != nil {
+	switch {
+	case s.fail != nil:
 		return s.fail
+	case s.poison != "" && strings.Contains(string(lines), s.poison):
+		return refusal{}
 	}
 	if database == "wattline" {
 		s.text += string(lines)
@@ -55,6 +70,11 @@ func (s *store) Write(_ context.Context, database string, lines []byte) error {
 	}
 	return nil
 }
+
+type refusal struct{}
+
+func (refusal) Error() string { return "status 400: partial write" }
+func (refusal) Refused() bool { return true }
 
 func (s *store) set(err error) {
 	s.mu.Lock()
