@@ -116,7 +116,8 @@ func (b *bench) switches(ctx context.Context, c *central, plugs []contract.Plug)
 	b.note("%d switches, %d at a time; the plug's own time and the read-back delay, %v, are taken off", len(whole), hands, own.Round(10*time.Microsecond))
 	b.fact("control_p50", millis(median(whole)-own), "ms")
 	b.most("control_p99", millis(quantile(whole, 0.99)-own), 10, "ms")
-	b.fact("control_driver_p99", millis(quantile(alone, 0.99)-own), "ms") // the machine's own unrest
+	// The machine's own unrest: what the driver alone has of it.
+	b.fact("control_driver_p99", millis(quantile(alone, 0.99)-own), "ms")
 	return nil
 }
 

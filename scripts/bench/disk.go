@@ -78,7 +78,7 @@ func (x *box) size() (int64, error) {
 // each second holds 100 readings where 100 plugs are polled every second, and 10
 // at the default of ten.
 func fileSizes(_ context.Context, b *bench) error {
-	readings := 200_000
+	readings := 100_000
 	if b.long {
 		readings = 2_000_000
 	}
@@ -135,7 +135,7 @@ func written() (w writes, err error) {
 // bytesWritten is what this process has the kernel write for 100 plugs polled
 // each second: a commit each second, and while the cloud is there one release.
 func bytesWritten(ctx context.Context, b *bench) error {
-	seconds := 600
+	seconds := 400
 	if b.long {
 		seconds = 3600
 	}
@@ -186,7 +186,7 @@ func bytesWritten(ctx context.Context, b *bench) error {
 // secondOutage compares the file after two outages of the same length, with all
 // drained between them.
 func secondOutage(_ context.Context, b *bench) error {
-	readings := 500_000
+	readings := 300_000
 	if b.long {
 		readings = 5_000_000
 	}
@@ -282,7 +282,7 @@ type commits struct {
 
 func commitRatio(x, fresh *box, l *load) (c commits, err error) {
 	var took [2][]time.Duration
-	for range 400 {
+	for range 250 {
 		for i, o := range []*box{fresh, x} {
 			begin := time.Now()
 			if err := fill(o.Outbox, l, 100, 100); err != nil {

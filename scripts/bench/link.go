@@ -13,7 +13,7 @@ import (
 // measureLink pulls and plugs a gateway's cable while a long backlog waits, and
 // kills gateways in the middle of a drain.
 func measureLink(ctx context.Context, b *bench) error {
-	readings, rounds, kills := 2_000_000, 30, 3
+	readings, rounds, kills := 2_000_000, 20, 3
 	if b.long {
 		readings, rounds, kills = 20_000_000, 200, 20
 	}

@@ -60,7 +60,7 @@ type bench struct {
 
 const usage = `bench measures Wattline beside its peers and limits, and prints a figure per line.
 Run it in the checkout's root after make build; it needs Mosquitto, two cores and
-two gigabytes of disk (twenty with -long).
+two gigabytes of disk (five with -long).
 
 Usage: bench [-run REGEXP] [-long]
 

@@ -47,7 +47,7 @@ func (b *bench) queries(ctx context.Context, c *central, server *influxd.Server)
 		}
 		return v
 	}
-	rounds := 40
+	rounds := 30
 	if b.long {
 		rounds = 500
 	}
