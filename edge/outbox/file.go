@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -85,6 +86,8 @@ type counts struct {
 	Newest                   device.Micros // newest time ever accepted
 	Dropped, Refused         int64         // readings, since the file began
 	Unclocked                int64         // readings
+	UnclockedBytes           int64
+	Untold                   int64 // readings without time that were dropped; the next tombstone tells
 }
 
 func openFile(path string, noSync bool) (*file, error) {
@@ -284,18 +287,21 @@ func batchKey(ordinal uint32, sequence uint64) []byte {
 	return binary.BigEndian.AppendUint64(ordinalKey(ordinal), sequence)
 }
 
+const countsSize = 9 * 8
+
 func (c counts) marshal() []byte {
-	b := make([]byte, 0, 56)
-	for _, n := range []int64{c.Batches, c.Readings, c.Bytes, int64(c.Newest), c.Dropped, c.Refused, c.Unclocked} {
+	b := make([]byte, 0, countsSize)
+	for _, n := range []int64{c.Batches, c.Readings, c.Bytes, int64(c.Newest), c.Dropped, c.Refused, c.Unclocked, c.UnclockedBytes, c.Untold} {
 		b = binary.BigEndian.AppendUint64(b, uint64(n)) //nolint:gosec // bits, read back as int64
 	}
 	return b
 }
 
 func (c *counts) unmarshal(b []byte) {
-	if len(b) != 56 {
+	if len(b) != countsSize && len(b) != countsSize-16 { // without the last two, by an earlier version
 		return
 	}
+	b = append(bytes.Clone(b), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 	at := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[8*i:])) } //nolint:gosec // bits
-	*c = counts{at(0), at(1), at(2), device.Micros(at(3)), at(4), at(5), at(6)}
+	*c = counts{at(0), at(1), at(2), device.Micros(at(3)), at(4), at(5), at(6), at(7), at(8)}
 }

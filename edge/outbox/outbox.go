@@ -280,7 +280,7 @@ func (o *Outbox) Stats() contract.OutboxStatus {
 	c := o.file.counts
 	s := contract.OutboxStatus{
 		Readings: int(c.Readings + c.Unclocked), Batches: int(c.Batches), Bytes: c.Bytes, Limit: o.options.Limit,
-		Unclocked: int(c.Unclocked), Dropped: int(c.Dropped), Refused: int(c.Refused) + refused, Damaged: o.damaged,
+		Unclocked: int(c.Unclocked), Dropped: int(c.Dropped), Refused: int(c.Refused+c.Untold) + refused, Damaged: o.damaged,
 	}
 	s.SetAside, s.Earlier = o.setAside(), o.earlier()
 	if info, err := os.Stat(o.options.Path); err == nil {

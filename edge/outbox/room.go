@@ -76,7 +76,7 @@ func (o *Outbox) makeRoom() error {
 	if !o.ballast {
 		o.layBallast()
 	}
-	over := o.file.counts.Bytes - o.options.Limit
+	over := o.waiting() - o.options.Limit
 	if free, err := o.freeDisk(); err == nil && free < o.options.MinFree && o.file.spare() < reserve && o.file.counts.Bytes > nearlyEmpty {
 		over = max(over, 1)
 	}
@@ -85,11 +85,22 @@ func (o *Outbox) makeRoom() error {
 	}
 	want := int64(0)
 	if over > 0 {
-		want = over + min(o.options.Limit, o.file.counts.Bytes)/dropShare
+		want = over + min(o.options.Limit, o.waiting())/dropShare
 	}
-	_, err := o.drop(want)
-	return err
+	if _, err := o.drop(want); err != nil {
+		return err
+	}
+	// What waits without time is of this boot, younger than the batches, or can't
+	// be dated at all.
+	through := want <= dropStep || o.file.counts.Bytes <= nearlyEmpty // no batch is left that could go
+	if over := o.waiting() - o.options.Limit; over > 0 && through && o.file.counts.UnclockedBytes > 0 {
+		return o.dropUnclocked(over + o.options.Limit/dropShare)
+	}
+	return nil
 }
+
+// waiting is the bytes that count against the limit.
+func (o *Outbox) waiting() int64 { return o.file.counts.Bytes + o.file.counts.UnclockedBytes }
 
 // untold is the number of refused readings to be told of. Before the clock is
 // set there is no time for a tombstone of them, and nothing is sent anyway.
@@ -99,7 +110,7 @@ func (o *Outbox) untold() int {
 	}
 	o.pendingMu.Lock()
 	defer o.pendingMu.Unlock()
-	return o.refused
+	return o.refused + int(o.file.counts.Untold)
 }
 
 // cramped reports whether the disk is full: the ballast is gone and there is no
@@ -124,12 +135,12 @@ type dropped struct {
 // window and puts a tombstone, in one transaction. With want 0 it only tells of
 // refused readings.
 func (o *Outbox) drop(want int64) (batches int, err error) {
-	refused := o.untold()
+	refused, told := o.untold(), 0
 	e := o.nextEpoch()
 	before := e
 	var d dropped
 	err = o.file.update(func(tx *bbolt.Tx) error {
-		e, d = before, dropped{}
+		e, d, told = before, dropped{}, 0
 		if err := o.collect(tx, &d, min(want, dropStep)); err != nil {
 			return err
 		}
@@ -145,6 +156,9 @@ func (o *Outbox) drop(want int64) (batches int, err error) {
 		}
 		o.file.counts.Dropped += d.fresh
 		o.file.counts.Refused += int64(refused)
+		if refused > 0 { // all, those without time included
+			told, o.file.counts.Untold = int(o.file.counts.Untold), 0
+		}
 		return o.putBatch(tx, &e, d.head, nil)
 	})
 	if errors.Is(err, errDamaged) {
@@ -158,7 +172,7 @@ func (o *Outbox) drop(want int64) (batches int, err error) {
 		delete(o.file.aside, id)
 	}
 	o.pendingMu.Lock()
-	o.refused -= refused
+	o.refused -= refused - told
 	o.pendingMu.Unlock()
 	if len(d.ids)+refused > 0 {
 		o.log.Error("outbox is full: the oldest readings were dropped", slog.Int("batches", len(d.ids)),

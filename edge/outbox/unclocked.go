@@ -39,10 +39,12 @@ func (o *Outbox) putUnclocked(tx *bbolt.Tx, readings []device.Reading) error {
 		if err != nil {
 			return fmt.Errorf("number readings without time: %w", err)
 		}
-		if err := bucket.Put(unclockedKey(n, boot), bus.Compress(text)); err != nil {
+		packed := bus.Compress(text)
+		if err := bucket.Put(unclockedKey(n, boot), packed); err != nil {
 			return fmt.Errorf("put readings without time: %w", err)
 		}
 		o.file.counts.Unclocked += int64(len(chunk))
+		o.file.counts.UnclockedBytes += int64(len(packed))
 	}
 	return nil
 }
@@ -123,6 +125,7 @@ func (o *Outbox) setSomeTimes(t *timing) (readings int, err error) {
 		bucket := tx.Bucket(bucketUnclocked)
 		cursor := bucket.Cursor()
 		var done [][]byte
+		freed := int64(0)
 		for k, v := cursor.Seek(unclockedKey(t.skip+1, "")); k != nil && len(done) < convertChunks; k, v = cursor.Next() {
 			n, err := o.convert(tx, &e, t, string(k[8:]), v)
 			if err != nil {
@@ -134,6 +137,7 @@ func (o *Outbox) setSomeTimes(t *timing) (readings int, err error) {
 			}
 			readings += n
 			done = append(done, bytes.Clone(k))
+			freed += int64(len(v))
 		}
 		for _, k := range done {
 			if err := bucket.Delete(k); err != nil {
@@ -141,6 +145,7 @@ func (o *Outbox) setSomeTimes(t *timing) (readings int, err error) {
 			}
 		}
 		o.file.counts.Unclocked -= int64(readings)
+		o.file.counts.UnclockedBytes -= freed
 		if o.file.counts.Unclocked == 0 {
 			return forgetBoots(tx)
 		}
@@ -167,11 +172,7 @@ func forgetBoots(tx *bbolt.Tx) error {
 // convert turns one chunk into a batch; 0 means that it must stay, also because
 // it can't be understood: that is no reason to keep the others.
 func (o *Outbox) convert(tx *bbolt.Tx, e *epoch, t *timing, boot string, chunk []byte) (int, error) {
-	var readings []device.Reading
-	text, err := bus.Inflate(chunk)
-	if err == nil {
-		err = json.Unmarshal(text, &readings)
-	}
+	readings, err := unpack(chunk)
 	if err != nil || len(readings) == 0 {
 		o.log.Error("readings without time not understood: they stay where they are", slog.Any("err", err))
 		return 0, nil
@@ -189,6 +190,56 @@ func (o *Outbox) convert(tx *bbolt.Tx, e *epoch, t *timing, boot string, chunk [
 	head := headFor(o.previous, readings)
 	head.Estimated = estimated
 	return len(readings), o.putBatch(tx, e, head, readings)
+}
+
+func unpack(chunk []byte) (readings []device.Reading, err error) {
+	text, err := bus.Inflate(chunk)
+	if err == nil {
+		err = json.Unmarshal(text, &readings)
+	}
+	return readings, err
+}
+
+// dropUnclocked makes room of so many bytes: it deletes the oldest readings
+// without time. There may be no time for a tombstone yet, so they are only
+// counted in the same transaction, and the next tombstone tells of them.
+func (o *Outbox) dropUnclocked(want int64) error {
+	var bytesFreed, readings int64
+	err := o.file.update(func(tx *bbolt.Tx) error {
+		bytesFreed, readings = 0, 0
+		bucket := tx.Bucket(bucketUnclocked)
+		cursor := bucket.Cursor()
+		var keys [][]byte
+		for k, v := cursor.First(); k != nil && bytesFreed < want; k, v = cursor.Next() {
+			chunk, err := unpack(v)
+			if err != nil { // it could never have been dated; how many there were nobody knows
+				o.log.Error("readings without time not understood: dropped", slog.Any("err", err))
+			}
+			keys = append(keys, bytes.Clone(k))
+			bytesFreed += int64(len(v))
+			readings += int64(len(chunk))
+		}
+		for _, k := range keys {
+			if err := bucket.Delete(k); err != nil {
+				return fmt.Errorf("delete readings without time: %w", err)
+			}
+		}
+		o.file.counts.UnclockedBytes -= bytesFreed
+		o.file.counts.Unclocked -= readings
+		o.file.counts.Untold += readings
+		if k, _ := bucket.Cursor().First(); k != nil {
+			return nil
+		}
+		c := &o.file.counts
+		c.Untold, c.Unclocked, c.UnclockedBytes = c.Untold+c.Unclocked, 0, 0
+		return forgetBoots(tx)
+	})
+	if err != nil {
+		return fmt.Errorf("drop readings without time: %w", err)
+	}
+	o.file.undatable = 0 // to be counted anew
+	o.log.Error("outbox is full: the oldest readings without time were dropped", slog.Int64("readings", readings))
+	return nil
 }
 
 // offsetOf is what makes a time since the boot a true one.
