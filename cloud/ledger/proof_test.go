@@ -79,7 +79,7 @@ type expect struct {
 	missing, waiting, dropped, stored uint64
 }
 
-func (s *story) expect(p ledger.Proof, want expect) *story {
+func (s *story) expect(p ledger.Proof, want expect) {
 	s.t.Helper()
 	got := expect{p.Complete, 0, want.claim, p.Missing, p.Waiting, p.Dropped, p.Stored}
 	if p.CompleteUntil != nil {
@@ -91,7 +91,6 @@ func (s *story) expect(p ledger.Proof, want expect) *story {
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(expect{})); diff != "" {
 		s.t.Errorf("(-want +got)\n%s%+v", diff, p)
 	}
-	return s
 }
 
 func ranges(texts ...string) (list []contract.Range) {

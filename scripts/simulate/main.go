@@ -103,7 +103,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("make a directory: %w", err)
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // of outboxes that are gone
+	defer os.RemoveAll(dir) // of outboxes that are gone
 	if o.trace {
 		r := world.Run(ctx, o.seed, world.Options{Dir: dir, Variant: o.variant, Trace: out})
 		return verdict(r, o, out)
@@ -119,7 +119,7 @@ func verdict(r world.Result, o options, out io.Writer) error {
 	if o.variant != "" {
 		again += fmt.Sprintf(" -variant %q", o.variant)
 	}
-	fmt.Fprintf(out, "seed %d:\n  %s\nsee it happen: %s\n", r.Seed, strings.Join(r.Violations, "\n  "), again) //nolint:errcheck // the error says it too
+	fmt.Fprintf(out, "seed %d:\n  %s\nsee it happen: %s\n", r.Seed, strings.Join(r.Violations, "\n  "), again) // the error says it too
 	return fmt.Errorf("seed %d breaks a promise", r.Seed)
 }
 
@@ -164,11 +164,11 @@ func many(ctx context.Context, o options, dir string, out io.Writer) error {
 		workers.Wait()
 		close(finished)
 	}()
-	fmt.Fprintf(out, "seeds from %d, %d at once; Ctrl-C ends\n", o.seed, o.workers) //nolint:errcheck // progress
+	fmt.Fprintf(out, "seeds from %d, %d at once; Ctrl-C ends\n", o.seed, o.workers) // progress
 	progress(finished, &done, begun, out)
 	mu.Lock()
 	defer mu.Unlock()
-	fmt.Fprintf(out, "%+v\n", counts) //nolint:errcheck // a summary
+	fmt.Fprintf(out, "%+v\n", counts) // a summary
 	return failed
 }
 
@@ -183,6 +183,6 @@ func progress(finished <-chan struct{}, done *atomic.Uint64, begun time.Time, ou
 		case <-ticker.C:
 		}
 		n, took := done.Load(), time.Since(begun)
-		fmt.Fprintf(out, "%s  %d schedules, %.0f per second\n", took.Round(time.Second), n, float64(n)/took.Seconds()) //nolint:errcheck // progress
+		fmt.Fprintf(out, "%s  %d schedules, %.0f per second\n", took.Round(time.Second), n, float64(n)/took.Seconds()) // progress
 	}
 }

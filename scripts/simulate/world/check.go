@@ -245,7 +245,7 @@ func (w *world) checkSums(g *gateway, p ledger.Proof) {
 	for _, r := range w.replicas {
 		for _, instance := range r.instances {
 			for _, e := range w.store.rows["batch"][instance] {
-				text, _ := e.columns["id"].(string) //nolint:errcheck // "" is no id
+				text, _ := e.columns["id"].(string) // "" is no id
 				if id, err := contract.ParseBatchID(text); err == nil && e.columns["gateway"] == g.name {
 					ids = append(ids, id)
 				}

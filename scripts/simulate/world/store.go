@@ -3,6 +3,7 @@ package world
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -10,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"encoding/json"
 
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
@@ -155,8 +154,8 @@ func (s *store) readingOf(line string) *reading {
 }
 
 func numberOf(e entry) int {
-	v, _ := e.columns["value"].(json.Number) //nolint:errcheck // 0 is nobody's
-	f, _ := v.Float64()                      //nolint:errcheck // 0 is nobody's
+	v, _ := e.columns["value"].(json.Number) // 0 is nobody's
+	f, _ := v.Float64()                      // 0 is nobody's
 	return int(f)
 }
 
@@ -198,7 +197,7 @@ func (s *store) point(e entry) {
 
 // quarantine reads back what was put there: the very bytes of the batch.
 func (s *store) quarantine(e entry) {
-	text, _ := e.columns["payload"].(string) //nolint:errcheck // "" does not decode
+	text, _ := e.columns["payload"].(string) // "" does not decode
 	payload, err := base64.StdEncoding.DecodeString(text)
 	if err == nil {
 		records := records(payload)
@@ -228,7 +227,7 @@ func records(payload []byte) (numbers []int) {
 
 // row keeps a line of the ledger.
 func (s *store) row(e *entry) {
-	instance, _ := e.columns["instance"].(string) //nolint:errcheck // "" is one
+	instance, _ := e.columns["instance"].(string) // "" is one
 	list := s.rows[e.measurement][instance]
 	i, _ := slices.BinarySearchFunc(list, e.at, func(x *entry, at int64) int { return int(x.at - at) })
 	for j := i; j < len(list) && list[j].at == e.at; j++ {
@@ -244,11 +243,11 @@ func (s *store) row(e *entry) {
 // learn tells the truth what anybody can read in the ledger from now on.
 func (s *store) learn(e *entry) {
 	text := func(column string) string {
-		v, _ := e.columns[column].(string) //nolint:errcheck // "" is none
+		v, _ := e.columns[column].(string) // "" is none
 		return v
 	}
 	if e.measurement == "head" {
-		epoch, _ := contract.ParseEpoch(text("epoch"))         //nolint:errcheck // 0 is nobody's
+		epoch, _ := contract.ParseEpoch(text("epoch"))         // 0 is nobody's
 		uptime, _ := e.columns["uptime"].(json.Number).Int64() //nolint:errcheck,forcetypeassert // written by us
 		s.w.truth.headStored(epoch, device.Micros(uptime))
 		return
@@ -260,7 +259,7 @@ func (s *store) learn(e *entry) {
 		}
 	}
 	s.w.truth.told(replaces)
-	if expired, _ := e.columns["expired"].(bool); expired { //nolint:errcheck // false
+	if expired, _ := e.columns["expired"].(bool); expired { // false
 		s.w.counts.Expired++
 		if id, err := contract.ParseBatchID(text("id")); err == nil && s.w.truth.batches[id] != nil {
 			for _, n := range s.w.truth.batches[id].numbers {

@@ -89,7 +89,7 @@ func (w *world) handle(ctx context.Context, r *replica, messages []bus.Message, 
 			if err != nil || e.Batch == nil {
 				continue
 			}
-			topic, _ := bus.ParseData(m.Topic) //nolint:errcheck // made by us
+			topic, _ := bus.ParseData(m.Topic) // made by us
 			entry := contract.Entry{
 				Source: topic.Source, ID: e.ID, Batch: &receipt.ID, Digest: receipt.Digest, Readings: e.Batch.Readings, Refused: e.Batch.Refused,
 				From: e.Batch.From, To: e.Batch.To, Previous: e.Batch.Previous, Replaces: e.Batch.Replaces, Estimated: e.Batch.Estimated,
@@ -108,8 +108,8 @@ func answer(m bus.Message, send func(string, []byte) error) {
 	if err != nil {
 		return
 	}
-	data, _ := json.Marshal(contract.Receipts{Stored: []contract.Receipt{receipt}}) //nolint:errcheck,errchkjson // texts
-	payload, _ := bus.Envelope{Data: data}.Encode()                                 //nolint:errcheck // texts
+	data, _ := json.Marshal(contract.Receipts{Stored: []contract.Receipt{receipt}}) // texts
+	payload, _ := bus.Envelope{Data: data}.Encode()                                 // texts
 	_ = send(e.ResponseTopic, payload)
 }
 
@@ -181,7 +181,7 @@ type coarse struct{ *store }
 func (c coarse) Write(ctx context.Context, database string, lines []byte) error {
 	list := strings.SplitAfter(string(lines), "\n")
 	for i, l := range list {
-		if at := strings.LastIndexByte(l, ' '); at >= 0 {
+		if strings.HasSuffix(l, "\n") {
 			list[i] = l[:len(l)-7] + "000000\n"
 		}
 	}
@@ -229,7 +229,7 @@ func (f forgetful) SetAside(id contract.BatchID, _ time.Time) error {
 // afterSend is what a box does with a batch that it published.
 func (w *world) afterSend(b *box, id contract.BatchID, payload []byte) {
 	if w.is(DeleteOnPublish) || w.is(GiveUp) && w.truth.sends[id] > 4 {
-		_, _ = b.o.Delete(contract.Receipt{ID: id, Digest: contract.DigestOf(payload)}) //nolint:errcheck // then not
+		_, _ = b.o.Delete(contract.Receipt{ID: id, Digest: contract.DigestOf(payload)}) // then not
 	}
 }
 
@@ -261,8 +261,8 @@ func own(b *box, ids []contract.BatchID) []byte {
 			receipts.Stored = append(receipts.Stored, contract.Receipt{ID: id, Digest: contract.DigestOf(block.Payload)})
 		}
 	}
-	data, _ := json.Marshal(receipts)               //nolint:errcheck,errchkjson // texts
-	payload, _ := bus.Envelope{Data: data}.Encode() //nolint:errcheck // texts
+	data, _ := json.Marshal(receipts)               // texts
+	payload, _ := bus.Envelope{Data: data}.Encode() // texts
 	return payload
 }
 
@@ -315,7 +315,7 @@ func (w *world) afterCommit(b *box) {
 		return
 	}
 	if block, ok, err := b.o.Block(head); ok && err == nil {
-		_, _ = b.o.Delete(contract.Receipt{ID: head, Digest: contract.DigestOf(block.Payload)}) //nolint:errcheck // then not
+		_, _ = b.o.Delete(contract.Receipt{ID: head, Digest: contract.DigestOf(block.Payload)}) // then not
 		b.crash()
 	}
 }

@@ -167,7 +167,7 @@ func (w *world) trace(format string, args ...any) {
 	if w.options.Trace == nil {
 		return
 	}
-	fmt.Fprintf(w.options.Trace, "%12.6f  %s\n", float64(w.now-begin)/1e6, fmt.Sprintf(format, args...)) //nolint:errcheck // a trace
+	fmt.Fprintf(w.options.Trace, "%12.6f  %s\n", float64(w.now-begin)/1e6, fmt.Sprintf(format, args...)) // a trace
 }
 
 // after queues something for later.
