@@ -25,13 +25,13 @@ func listen(address string, patience time.Duration) (*listener, error) {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("listen on %s: the address is in use, perhaps by another Wattline: end that program, "+
-			"or choose a free address with WATTLINE_HTTP=host:port or http.listen in the configuration", address)
+			"or choose a free address with http.listen in the configuration", address)
 	case errors.Is(err, syscall.EACCES):
 		return nil, fmt.Errorf("listen on %s: ports below 1024 are for privileged programs: "+
-			"choose another with WATTLINE_HTTP=host:port or http.listen in the configuration", address)
+			"choose another with http.listen in the configuration", address)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return nil, fmt.Errorf("listen on %s: this machine has no such address: "+
-			"choose one that it has with WATTLINE_HTTP=host:port or http.listen in the configuration", address)
+			"choose one that it has with http.listen in the configuration", address)
 	case err != nil:
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}

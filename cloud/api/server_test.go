@@ -42,7 +42,7 @@ func TestAnAddressInUseSaysWhatToDo(t *testing.T) {
 	config := api.DefaultConfig()
 	config.HTTP.Listen = taken.Addr().String()
 	err = api.New(config, api.Options{Bus: bus.Options{URL: "tcp://127.0.0.1:1"}}, quiet).Run(t.Context())
-	for _, word := range []string{config.HTTP.Listen, "in use", "WATTLINE_HTTP", "http.listen"} {
+	for _, word := range []string{config.HTTP.Listen, "in use", "http.listen"} {
 		if err == nil || !strings.Contains(err.Error(), word) {
 			t.Errorf("%v does not say %q", err, word)
 		}

@@ -44,8 +44,8 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Broker, error) {
 	}
 	nl, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("start the MQTT broker on %s: another program has this address; end it, or choose another with "+
-			"WATTLINE_MQTT or broker.listen: %w", cfg.Listen, err)
+		return nil, fmt.Errorf("start the MQTT broker on %s: another program has this address; end it, or choose another "+
+			"with broker.listen in the configuration: %w", cfg.Listen, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("start the MQTT broker on %s: %w", cfg.Listen, err)

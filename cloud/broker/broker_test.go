@@ -280,7 +280,7 @@ func TestAddressesThatCannotBe(t *testing.T) {
 	b := start(t)
 	cfg := broker.DefaultConfig()
 	for address, want := range map[string]string{
-		b.Addr():            "choose another with WATTLINE_MQTT or broker.listen",
+		b.Addr():            "choose another with broker.listen",
 		"0.0.0.0:0":         "not on loopback",
 		":1883":             "not on loopback",
 		"example.com:1883":  "not on loopback",

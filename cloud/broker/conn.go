@@ -41,6 +41,9 @@ type conn struct {
 	net.Conn
 	limits *limits
 	gone   chan struct{} // closed when mochi has done with it
+	// life ends when the connection begins to close.
+	life context.Context //nolint:containedctx // it is the connection's life, not a call's
+	die  context.CancelFunc
 
 	// for the one reader
 	frame frame
@@ -81,6 +84,7 @@ func newConn(c net.Conn, l *limits) *conn {
 		due: time.Now().Add(connectTime),
 	}
 	nc.inflight.limits = l
+	nc.life, nc.die = context.WithCancel(context.Background())
 	_ = c.SetReadDeadline(nc.due)
 	return nc
 }
@@ -149,10 +153,11 @@ func (c *conn) readUntil(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
-// budget waits for memory for a large packet; mochi holds it twice while it
+// budget waits for memory for a large packet, as long as the connection is to
+// stay; mochi holds it twice while it
 // arrives, and again as it passes it on.
 func (c *conn) budget(size int64) error {
-	ctx, cancel := context.WithTimeout(context.Background(), packetTime)
+	ctx, cancel := context.WithTimeout(c.life, packetTime)
 	defer cancel()
 	if c.lent = c.limits.large; c.who.Role {
 		c.lent = c.limits.largeRoles
@@ -191,6 +196,7 @@ func (c *conn) Close() error {
 		return nil
 	}
 	c.closing = true
+	c.die()
 	_ = c.Conn.SetWriteDeadline(time.Now().Add(lingerTime))
 	c.poke()
 	return c.Conn.SetReadDeadline(time.Unix(1, 0))

@@ -162,6 +162,30 @@ func TestLargePacketsKeepComing(t *testing.T) {
 	sending.Wait()
 }
 
+// A connection that waits for memory for its large packet ends at once when it
+// is to end, here because its client is back.
+func TestAConnectionThatWaitsForMemoryCanBeTakenOver(t *testing.T) {
+	b := start(t)
+	announce := frame(publishPacket<<4|2, make([]byte, 4<<20))[:100]
+	for range 4 { // hold all the memory
+		c := connect(t, b, "", 60)
+		if _, err := c.Write(announce); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-time.After(200 * time.Millisecond) // for the packets to arrive; the test proves less without it
+	c := connect(t, b, "x", 60)
+	if _, err := c.Write(announce); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(200 * time.Millisecond)
+	begin := time.Now()
+	connect(t, b, "x", 60).ping()
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("connected again after %v", took)
+	}
+}
+
 func TestSubscriptionsAndRetainedMessagesAreBounded(t *testing.T) {
 	b := start(t, func(c *broker.Config) { c.MaxRetained = 1000; c.RetainedBytes = 1 << 20 })
 	c := connect(t, b, "", 60)

@@ -50,6 +50,7 @@ func (c *conn) poke() {
 // writeOut is the writer: it runs from the first to the last byte.
 func (c *conn) writeOut() {
 	defer close(c.drained)
+	defer c.die()
 	defer c.Conn.Close()
 	for range c.wake {
 		for {
