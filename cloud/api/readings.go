@@ -27,6 +27,8 @@ var readingsParameters = []string{
 // topicLevel is what may become a level of a topic.
 var topicLevel = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9\-:._]{0,254}$`)
 
+const notLevel = "not up to 255 letters, digits and - : . _, the first of them a letter or a digit"
+
 // lostPlus is a time whose + was read as a space, as it is in a query string.
 var lostPlus = regexp.MustCompile(`^(\d{4}-\d\d-\d\dT[0-9:.]+) (\d\d:\d\d)$`)
 
@@ -38,11 +40,11 @@ func (s *Server) readings(c *fiber.Ctx) error {
 	if measurement == "" {
 		q.mistake("measurement", "required, as in power, voltage, current, energy or status")
 	} else if !topicLevel.MatchString(measurement) {
-		q.mistake("measurement", "not letters, digits and - : . _")
+		q.mistake("measurement", notLevel)
 	}
 	if q.values["database"] != nil {
 		if database = q.text("database"); !topicLevel.MatchString(database) {
-			q.mistake("database", "not lower-case letters, digits and _")
+			q.mistake("database", notLevel)
 		}
 	}
 	accept, err := negotiate(c, fiber.MIMEApplicationJSON, senmlType, csvType)

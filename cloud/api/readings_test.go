@@ -85,8 +85,8 @@ func TestReadings(t *testing.T) {
 	s.get(path+"&type=broken").problem(http.StatusBadGateway, "who knows")
 	s.get(path, "Accept", "image/png").problem(http.StatusNotAcceptable, "text/csv")
 	for query, words := range map[string]string{
-		"": "required", "?measurement=a/b": "not letters", "?measurement=%23": "not letters", "?measurement=power&format=senml": "no such parameter",
-		"?measurement=power&database=a%2Fb": "not lower-case", "?measurement=power&measurement=x": "more than once",
+		"": "required", "?measurement=a/b": "letters, digits", "?measurement=%23": "letters, digits", "?measurement=power&format=senml": "no such parameter",
+		"?measurement=power&database=a%2Fb": "letters, digits", "?measurement=power&measurement=x": "more than once",
 	} {
 		s.get("/api/v1/readings"+query).problem(http.StatusBadRequest, words)
 	}
