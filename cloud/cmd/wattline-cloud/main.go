@@ -31,7 +31,7 @@ func main() {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("wattline-cloud", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(io.Discard) // main prints the error
 	file := flags.String("config", "/etc/wattline/cloud.yaml", "configuration `file`")
 	list := flags.String("roles", "all", "the `roles` of this process, separated by commas")
 	check := flags.Bool("check", false, "check the configuration and the inventory, and end")
@@ -39,6 +39,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	show := flags.Bool("version", false, "print the version and end")
 	flags.Usage = func() {
 		fmt.Fprintf(stderr, "wattline-cloud stores what the gateways send, answers questions over REST and\nswitches plugs.\n\nUsage: wattline-cloud -config FILE [-roles LIST]\n\nRoles: %s\n\n", server.RoleNames())
+		flags.SetOutput(stderr)
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {

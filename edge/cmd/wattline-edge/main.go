@@ -31,13 +31,14 @@ func main() {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("wattline-edge", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(io.Discard) // main prints the error
 	file := flags.String("config", "/etc/wattline/edge.yaml", "configuration `file`")
 	check := flags.Bool("check", false, "check the configuration and end")
 	debug := flags.Bool("debug", false, "log more")
 	show := flags.Bool("version", false, "print the version and end")
 	flags.Usage = func() {
 		fmt.Fprint(stderr, "wattline-edge is the gateway of one floor: it polls plugs, keeps readings through\noutages, forwards them over MQTT, and switches plugs.\n\nUsage: wattline-edge -config FILE\n\n")
+		flags.SetOutput(stderr)
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
