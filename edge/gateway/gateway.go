@@ -262,8 +262,9 @@ func drawEpoch() contract.Epoch {
 }
 
 func (g *Gateway) gauges() {
+	stats := lately(g.outbox.Stats)
 	gauge := func(name, help string, value func(contract.OutboxStatus) float64) {
-		g.metrics.GaugeFunc(name, help, func() float64 { return value(g.outbox.Stats()) })
+		g.metrics.GaugeFunc(name, help, func() float64 { return value(stats()) })
 	}
 	gauge("wattline_outbox_readings", "Readings that wait.", func(s contract.OutboxStatus) float64 { return float64(s.Readings) })
 	gauge("wattline_outbox_batches", "Batches that wait.", func(s contract.OutboxStatus) float64 { return float64(s.Batches) })
@@ -273,4 +274,20 @@ func (g *Gateway) gauges() {
 	gauge("wattline_outbox_dropped_readings", "Readings dropped for want of room.", func(s contract.OutboxStatus) float64 { return float64(s.Dropped) })
 	gauge("wattline_outbox_refused_readings", "Readings that the disk did not take.", func(s contract.OutboxStatus) float64 { return float64(s.Refused) })
 	g.metrics.CounterFunc("wattline_clock_rebased_total", "Steps of the system clock that were followed.", func() float64 { return float64(g.clock.Rebased()) })
+}
+
+// lately gives what get gave within the last second: one scrape asks many times,
+// and the outbox is busy with other things.
+func lately(get func() contract.OutboxStatus) func() contract.OutboxStatus {
+	var mu sync.Mutex // protects the two that follow
+	var last contract.OutboxStatus
+	var at time.Time
+	return func() contract.OutboxStatus {
+		mu.Lock()
+		defer mu.Unlock()
+		if at.IsZero() || time.Since(at) > time.Second {
+			last, at = get(), time.Now()
+		}
+		return last
+	}
 }
