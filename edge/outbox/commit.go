@@ -218,12 +218,13 @@ func (o *Outbox) oldest() (id contract.BatchID, from device.Micros, ok bool) {
 	if o.file.db == nil || o.file.counts.Batches == 0 {
 		return id, 0, false
 	}
-	err := o.file.view(func(tx *bbolt.Tx) error {
+	err := o.read(func(tx *bbolt.Tx) error {
+		ok = false
 		cursor := tx.Bucket(bucketBatches).Cursor()
 		for k, v := cursor.First(); k != nil; k, v = cursor.Next() {
 			b, err := parseBlock(v)
 			if err != nil {
-				return errDamaged
+				return fmt.Errorf("%w: %w", errDamaged, err)
 			}
 			if _, aside := o.file.aside[b.ID]; aside {
 				continue

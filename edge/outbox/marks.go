@@ -54,7 +54,11 @@ func (o *Outbox) marked() (behind device.Micros, replaced []contract.Range, err 
 			behind = at
 		}
 	}
-	err = o.file.view(func(tx *bbolt.Tx) error {
+	if o.file.db == nil && o.broken == nil {
+		return 0, nil, nil // closed
+	}
+	err = o.read(func(tx *bbolt.Tx) error {
+		behind, replaced = 0, nil
 		if o.file.counts.Unclocked > 0 {
 			err := tx.Bucket(bucketBoots).ForEach(func(_, v []byte) error {
 				earliest(knownTime(v) + 1)

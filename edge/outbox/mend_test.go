@@ -54,3 +54,15 @@ func TestAMendThatFailsIsTriedAgain(t *testing.T) {
 		t.Errorf("%d batches after a start", n)
 	}
 }
+
+// Until a heartbeat finds the damage, it would tell of batches that are not there.
+func TestTheStatusMendsWhatItCannotRead(t *testing.T) {
+	r := newRig(t)
+	for range 50 {
+		r.accept(100)
+	}
+	truncate(t, r.options.Path, 2)
+	if s := r.Stats(); s.Damaged == "" || s.Batches != len(r.all()) || s.Readings >= 5000 {
+		t.Errorf("stats %+v, %d batches", s, len(r.all()))
+	}
+}

@@ -277,26 +277,25 @@ func (o *Outbox) Stats() contract.OutboxStatus {
 	o.pendingMu.Unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	oldest, from, waits := o.oldest() // these two may mend the file, and change all that follows
+	behind, replaced, err := o.marked()
+	if err != nil { // then nothing may be taken for granted
+		behind = 1
+		o.log.Warn("marks not read", slog.Any("err", err))
+	}
 	c := o.file.counts
 	s := contract.OutboxStatus{
 		Readings: int(c.Readings + c.Unclocked), Batches: int(c.Batches), Bytes: c.Bytes, Limit: o.options.Limit,
 		Unclocked: int(c.Unclocked), Dropped: int(c.Dropped), Refused: int(c.Refused+c.Untold) + refused, Damaged: o.damaged,
 	}
-	s.SetAside, s.Earlier = o.setAside(), o.earlier()
+	s.SetAside, s.Earlier, s.Tombstoned = o.setAside(), o.earlier(), replaced
 	if info, err := os.Stat(o.options.Path); err == nil {
 		s.File = info.Size()
 	}
-	if o.file.db == nil {
-		return s
-	}
-	if oldest, from, ok := o.oldest(); ok {
+	if waits {
 		s.Oldest, s.OldestID = &from, &oldest
 	}
-	behind, replaced, err := o.marked()
-	if err != nil { // the next commit mends the file
-		o.log.Warn("marks not read", slog.Any("err", err))
-	}
-	if s.Tombstoned = replaced; behind != 0 {
+	if behind != 0 {
 		s.Behind = &behind
 	}
 	return s
