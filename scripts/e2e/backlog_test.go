@@ -145,7 +145,7 @@ func (w *watch) stale() (age time.Duration, plugs int) {
 // TestBacklogDrainsWhilePollingGoesOn: days of backlog go out in order, and what
 // is measured meanwhile shows at once in state/...
 //
-// Seen to fail with states that are taken from what was forwarded.
+// Were states made from what is forwarded, they would be as old as the backlog.
 func TestBacklogDrainsWhilePollingGoesOn(t *testing.T) {
 	t.Parallel()
 	s := prepare(t, layout{gateways: 1, plugs: 5})

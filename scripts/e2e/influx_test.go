@@ -10,8 +10,8 @@ import (
 // A batch is stored when InfluxDB said so, not before, and once however often it
 // was written.
 //
-// Seen to fail with a storing hook that sends its receipts before it writes (and
-// the cloud killed meanwhile), and with one that takes 503 for a refusal.
+// Seen to fail with a storing hook that sends its receipts before it writes: what
+// it held when the cloud was killed is lost, and the ledger says so.
 func TestInfluxOnABadDay(t *testing.T) {
 	t.Parallel()
 	r := dice(t)
@@ -36,12 +36,16 @@ func TestInfluxOnABadDay(t *testing.T) {
 // TestInfluxRefusesPartOfABatch: the batch goes whole into the quarantine, others
 // in the same write are stored, and once InfluxDB takes it, a replay brings it in.
 //
-// Seen to fail with a hook that quarantines everything in a refused write.
+// Seen to fail with a hook that quarantines everything in a refused write: those
+// of the other gateway are in the quarantine.
 func TestInfluxRefusesPartOfABatch(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, layout{gateways: 2, plugs: 3, influx: apart})
 	pause(2 * time.Second)
 	s.database.refuse("id=sp_f1.g1,")
+	s.database.order(func([]byte) outcome { return unavailable })
+	pause(5 * time.Second) // batches of both gateways gather
+	s.database.order(nil)
 	pause(5 * time.Second)
 	s.database.refuse("")
 	pause(2 * time.Second)
