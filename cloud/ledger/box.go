@@ -42,15 +42,34 @@ func (s *State) box(tip *run) box {
 
 // tip is the run that the gateway is in: heard of, closed by nobody, and of such
 // the one that was heard of last for the first time; what an earlier run left
-// behind may be stored long after.
+// behind may be stored long after. Of two that name the same run before them the
+// one with batches came later, whatever the hooks' clocks say: the other would
+// have named it.
 func (s *State) tip() *run {
-	var tip *run
+	var open []*run
+	followed := make(map[contract.BatchID]bool) // by a run with batches
 	for _, r := range s.sorted() {
-		if r.last != 0 && len(r.closed) == 0 && (tip == nil || r.first >= tip.first) {
-			tip = r
+		if r.last == 0 || len(r.closed) > 0 {
+			continue
+		}
+		if open = append(open, r); r.heard > 0 {
+			followed[r.before()] = true
 		}
 	}
-	return tip
+	for _, r := range slices.Backward(open) {
+		if r.heard > 0 || !followed[r.before()] {
+			return r
+		}
+	}
+	return nil
+}
+
+// before is the run before, the zero id when there is none.
+func (r *run) before() (id contract.BatchID) {
+	if r.previous != nil {
+		id = *r.previous
+	}
+	return id
 }
 
 // boxes are the gateway, first, and whatever else speaks in its name just now.

@@ -250,6 +250,15 @@ func TestRunsWhoseBatchesNeverArriveAreKnownByTheList(t *testing.T) {
 	s.expect(s.proof(), expect{complete: true, until: at(4) + second, waiting: 4, stored: 4})
 }
 
+func TestOfTwoRunsAfterOneTheOneWithBatchesIsThePresentOne(t *testing.T) {
+	s := tell(t).stored(1, 1, 4, nil).stored(3, 1, 1, id(1, 4)).stored(3, 3, 3, id(1, 4))
+	s.now += 3600 * second // another hook's clock
+	s.says(ledger.Head{Epoch: 2, Previous: id(1, 4)})
+	if p := s.proof(); p.Missing != 0 || p.Waiting != 1 || p.Epochs[1].Epoch != 3 || !p.Epochs[1].Current {
+		t.Errorf("%+v", p)
+	}
+}
+
 func TestSilentSinceItsLastSignOfLife(t *testing.T) {
 	s := tell(t).stored(1, 1, 4, nil).says(ledger.Head{Epoch: 1, Sequence: 4})
 	last := s.now
