@@ -33,7 +33,8 @@ const (
 	asideRetry   = time.Hour // for batches set aside
 	releaseEvery = 100 * time.Millisecond
 	releaseBatch = 64
-	inbox        = 1024 // receipts messages that wait to be looked at
+	releaseQueue = 16 * releaseBatch // receipts that wait to release
+	inbox        = 1024              // receipts messages that wait to be looked at
 )
 
 // Source is where batches come from; *outbox.Outbox is one.

@@ -28,6 +28,7 @@ type source struct {
 	news    chan struct{}
 	fail    error
 	deletes int
+	asked   int // most receipts at once
 }
 
 func newSource(n int) *source {
@@ -66,6 +67,7 @@ func (s *source) Block(id contract.BatchID) (contract.Block, bool, error) {
 }
 
 func (s *source) Delete(receipts ...contract.Receipt) (released []contract.BatchID, err error) {
+	s.asked = max(s.asked, len(receipts))
 	if s.fail != nil {
 		return nil, s.fail
 	}
@@ -368,6 +370,35 @@ func TestReleasesWaitForADiskThatFails(t *testing.T) {
 	r.answer(1, 2)
 	r.step(time.Second)
 	r.src.fail = nil
+	r.step(time.Second)
+	if len(r.src.blocks) != 0 {
+		t.Errorf("%d batches left", len(r.src.blocks))
+	}
+}
+
+// A flood of receipts for batches that nobody sent must not fill the memory, nor
+// take a batch out of the window that is then released by nothing.
+func TestReceiptsBeyondTheQueueAreIgnoredAndTheirBatchesSentAgain(t *testing.T) {
+	r := newRig(t, 2, 0)
+	r.step(0)
+	r.src.fail = errors.New("disk")
+	for range 3 {
+		r.answer(upTo(1000, 3000)...)
+		r.step(time.Second)
+	}
+	r.answer(1, 2)
+	if !r.InWindow(contract.BatchID{Epoch: 7, Sequence: 1}) {
+		t.Error("a batch whose receipt was ignored left the window")
+	}
+	r.src.fail = nil
+	r.step(time.Second)
+	if got := r.src.asked; got > 1024 {
+		t.Errorf("%d receipts were queued", got)
+	}
+	if sent := r.step(time.Minute); !slices.Equal(sent, upTo(1, 2)) {
+		t.Errorf("sent again: %v", sent)
+	}
+	r.answer(1, 2)
 	r.step(time.Second)
 	if len(r.src.blocks) != 0 {
 		t.Errorf("%d batches left", len(r.src.blocks))

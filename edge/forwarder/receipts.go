@@ -43,8 +43,14 @@ func read(payload []byte) (receipts contract.Receipts, err error) {
 }
 
 // hear queues one receipt. A batch that is not in flight may still wait in the
-// source (this run sent it before a crash); the source compares the digest.
+// source (this run sent it before a crash); the source compares the digest. One
+// that finds the queue full is ignored, its batch stays in flight, and is sent
+// and answered again.
 func (f *Forwarder) hear(r contract.Receipt) {
+	if len(f.release) >= releaseQueue {
+		f.options.Unanswered.Inc()
+		return
+	}
 	if flight, ok := f.flights[r.ID]; ok {
 		if flight.digest != r.Digest {
 			f.options.Unanswered.Inc()
@@ -72,9 +78,8 @@ func (f *Forwarder) flush(ctx context.Context, now time.Time) {
 	f.due = now.Add(releaseEvery)
 	released, err := f.options.Source.Delete(f.release...)
 	if err != nil {
-		// They stay in the list: released later, or sent and answered again.
+		// They stay in the queue, to be released later.
 		f.log.WarnContext(ctx, "answered batches not released yet", slog.Int("batches", len(f.release)), slog.Any("err", err))
-		f.release = f.release[max(0, len(f.release)-16*releaseBatch):]
 		return
 	}
 	f.options.Released.Add(float64(len(released)))
