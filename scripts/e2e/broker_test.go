@@ -128,7 +128,6 @@ func TestResetBetweenPublishAndPuback(t *testing.T) {
 
 // TestReceiptsLost: what is stored is sent again until a receipt arrives, and is
 // there once.
-//
 func TestReceiptsLost(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, layout{gateways: 1, plugs: 3, broker: mosquitto, cables: true})
