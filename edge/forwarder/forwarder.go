@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/hook"
 	"github.com/wattline/wattline/shared/metrics"
 )
 
@@ -68,6 +69,7 @@ type Forwarder struct {
 	events    chan func()
 	ended     chan struct{} // closed when Run is over
 	connected bool
+	sparing   hook.Sparing // of answers that make no sense
 
 	flights  map[contract.BatchID]*flight
 	order    []contract.BatchID // of flights, as they were first sent

@@ -17,7 +17,9 @@ func (f *Forwarder) Hear(payload []byte) {
 	receipts, err := read(payload)
 	if err != nil {
 		f.options.Unanswered.Inc()
-		f.log.Debug("answer to a batch that releases nothing", slog.Any("err", err))
+		if f.sparing.May("") {
+			f.log.Warn("answer to a batch that releases nothing", slog.Any("err", err))
+		}
 		return
 	}
 	for _, r := range receipts.All() {

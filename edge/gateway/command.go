@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
@@ -55,12 +54,11 @@ func (g *Gateway) answers(topic string) bool {
 	return len(levels) > 4 && levels[1] == "sp_command" && levels[3] == g.config.Gateway && bus.IsResponse(topic)
 }
 
-// misheard counts a message that makes no sense, and logs one a minute: whoever
-// sends one may send thousands.
+// misheard counts a message that makes no sense, and logs each kind once a minute:
+// whoever sends one may send thousands.
 func (g *Gateway) misheard(ctx context.Context, what string, err error) {
 	g.malformed.Inc()
-	now := time.Now().Unix()
-	if last := g.complained.Load(); now-last >= 60 && g.complained.CompareAndSwap(last, now) {
+	if g.sparing.May(what) {
 		g.log.WarnContext(ctx, what, slog.Any("err", err)) //nolint:sloglint // one of a few constants
 	}
 }

@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,6 +28,7 @@ import (
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
+	"github.com/wattline/wattline/shared/hook"
 	"github.com/wattline/wattline/shared/metrics"
 )
 
@@ -52,8 +52,8 @@ type Gateway struct {
 	started    time.Time
 	refused    int // readings, before this start
 
-	malformed  *metrics.Counter
-	complained atomic.Int64 // POSIX seconds when a malformed message was logged
+	malformed *metrics.Counter
+	sparing   hook.Sparing // of malformed messages
 }
 
 // Options are what a program passes beside the operator's Config.

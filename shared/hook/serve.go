@@ -18,6 +18,7 @@ import (
 const (
 	handlers    = 16               // requests handled at once, unless the component says otherwise
 	queued      = 256              // requests that wait
+	requestTime = 30 * time.Second // for one request, unless the component says otherwise
 	nextPart    = 30 * time.Second // how long the asker may take to ask for the next part
 	answerLimit = 1 << 20          // bytes of one part
 )
@@ -35,7 +36,7 @@ const (
 type Component struct {
 	Name   string
 	Family Family
-	// Timeout bounds one request.
+	// Timeout bounds one request; 0 means 30 s.
 	Timeout time.Duration
 	// Concurrent is how many requests are handled at once; 0 means 16.
 	Concurrent int
@@ -89,6 +90,7 @@ type server struct {
 	link     *bus.Link
 	work     chan bus.Message
 	instance string
+	sparing  Sparing
 
 	mu   sync.Mutex // protects open
 	open map[string]chan int
@@ -140,7 +142,7 @@ func (s *server) workUntil(ctx context.Context) {
 }
 
 func (s *server) handle(ctx context.Context, m bus.Message) {
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.Timeout, requestTime))
 	defer cancel()
 	e, err := bus.Decode(m.Payload)
 	answer := &Answer{server: s, id: e.ID, topic: e.ResponseTopic}
@@ -152,7 +154,9 @@ func (s *server) handle(ctx context.Context, m bus.Message) {
 		if s.Malformed != nil {
 			s.Malformed()
 		}
-		s.log.DebugContext(ctx, "malformed request", slog.String("topic", m.Topic), slog.Any("err", err))
+		if s.sparing.May(m.Topic) {
+			s.log.WarnContext(ctx, "malformed request", slog.String("component", s.Name), slog.String("topic", m.Topic), slog.Any("err", err))
+		}
 		answer.end(ctx, err)
 		return
 	}

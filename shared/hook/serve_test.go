@@ -52,8 +52,11 @@ func serve(t *testing.T, c hook.Component) (context.Context, *bus.Asker) {
 
 func TestComponentAnswersEachRequest(t *testing.T) {
 	ctx, asker := serve(t, hook.Component{
-		Name: "echo", Family: hook.Queries, Timeout: 10 * time.Second,
-		Handle: func(_ context.Context, r hook.Request, w *hook.Answer) error {
+		Name: "echo", Family: hook.Queries, // with the time-out that goes without saying
+		Handle: func(ctx context.Context, r hook.Request, w *hook.Answer) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			switch r.Subpath {
 			case "fail":
 				return errors.New("no such thing")
