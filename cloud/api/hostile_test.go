@@ -63,28 +63,28 @@ func TestHostileRequests(t *testing.T) {
 		"no HTTP":                   {"hello\r\n\r\n", 400},
 		"zeros":                     {strings.Repeat("\x00", 100) + "\r\n\r\n", 400},
 		"TLS":                       {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400},
-		"a length that is none":     {"PUT /api/in/ask HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n", 400},
-		"a negative length":         {"PUT /api/in/ask HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400},
-		"an enormous length":        {"PUT /api/in/ask HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999999\r\n\r\n", 413},
-		"a length beyond numbers":   {"PUT /api/in/ask HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n", 400},
-		"a body too large":          {"PUT /api/in/ask HTTP/1.1\r\nHost: x\r\nContent-Length: 2097152\r\n\r\n" + large[:1<<16], 413},
-		"a chunk too large":         {"PUT /api/in/ask HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7fffffff\r\n", 413},
-		"a chunk that is none":      {"PUT /api/in/ask HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400},
+		"a length that is none":     {"PUT /api/in/ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: many\r\n\r\n", 400},
+		"a negative length":         {"PUT /api/in/ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", 400},
+		"an enormous length":        {"PUT /api/in/ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999999999\r\n\r\n", 413},
+		"a length beyond numbers":   {"PUT /api/in/ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n", 400},
+		"a body too large":          {"PUT /api/in/ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2097152\r\n\r\n" + large[:1<<16], 413},
+		"a chunk too large":         {"PUT /api/in/ask HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n7fffffff\r\n", 413},
+		"a chunk that is none":      {"PUT /api/in/ask HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400},
 		"headers too large":         {"GET / HTTP/1.1\r\nX: " + large[:32<<10] + "\r\n\r\n", 431},
-		"a path too long":           {"GET /" + large[:32<<10] + " HTTP/1.1\r\nHost: x\r\n\r\n", 431},
-		"ten thousand parameters":   {"GET /api/out/ask?" + strings.Repeat("a=1&", 10_000) + " HTTP/1.1\r\nHost: x\r\n\r\n", 431},
-		"as many as fit":            {"GET /api/out/ask?" + strings.Repeat("a&", 4_000) + " HTTP/1.1\r\nHost: x\r\n\r\n", 400},
-		"a compressed body":         {"PUT /api/in/ask HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08", 415},
-		"a form of many parts":      {"POST /api/v1/commands HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 9\r\n\r\n--b\r\n\r\n--", 400},
-		"half a header":             {"GET / HTTP/1.1\r\nHost: x\r\n", 408},
-		"half a body":               {"PUT /api/in/ask HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{", 408},
-		"an unknown method":         {"BREW /api/v1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400},
-		"a cursor of garbage":       {"GET /api/v1/gateways?cursor=%%%&limit=1e999 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 503},
-		"a number of a megabyte":    {"PUT /api/in/ask HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 900015\r\n\r\n{\"payload\": " + strings.Repeat("9", 900_002) + "}", 200},
-		"an id of wrong UTF-8":      {"GET /api/v1/gateways/%ff HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 503},
-		"a quarantine of NUL":       {"POST /api/v1/quarantine/%ff/replay HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 400},
-		"an answer that says much":  {"GET /api/out/ask?" + strings.Repeat("%00", 3000) + "=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200},
-		"a path that leaves itself": {"GET /api/out/../../metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 504},
+		"a path too long":           {"GET /" + large[:32<<10] + " HTTP/1.1\r\nHost: localhost\r\n\r\n", 431},
+		"ten thousand parameters":   {"GET /api/out/ask?" + strings.Repeat("a=1&", 10_000) + " HTTP/1.1\r\nHost: localhost\r\n\r\n", 431},
+		"as many as fit":            {"GET /api/out/ask?" + strings.Repeat("a&", 4_000) + " HTTP/1.1\r\nHost: localhost\r\n\r\n", 400},
+		"a compressed body":         {"PUT /api/in/ask HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08", 415},
+		"a form of many parts":      {"POST /api/v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 9\r\n\r\n--b\r\n\r\n--", 400},
+		"half a header":             {"GET / HTTP/1.1\r\nHost: localhost\r\n", 408},
+		"half a body":               {"PUT /api/in/ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{", 408},
+		"an unknown method":         {"BREW /api/v1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 400},
+		"a cursor of garbage":       {"GET /api/v1/gateways?cursor=%%%&limit=1e999 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 503},
+		"a number of a megabyte":    {"PUT /api/in/ask HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 900015\r\n\r\n{\"payload\": " + strings.Repeat("9", 900_002) + "}", 200},
+		"an id of wrong UTF-8":      {"GET /api/v1/gateways/%ff HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 503},
+		"a quarantine of NUL":       {"POST /api/v1/quarantine/%ff/replay HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 400},
+		"an answer that says much":  {"GET /api/out/ask?" + strings.Repeat("%00", 3000) + "=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 200},
+		"a path that leaves itself": {"GET /api/out/../../metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 504},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := s.raw(t, c.text)
@@ -124,7 +124,7 @@ func TestTwoHundredHostileClients(t *testing.T) {
 	var hostile sync.WaitGroup
 	attacks := []func(net.Conn){
 		func(c net.Conn) { // one byte a time
-			for _, b := range []byte("GET /api/out/ask HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("y", 1000)) {
+			for _, b := range []byte("GET /api/out/ask HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("y", 1000)) {
 				if _, err := c.Write([]byte{b}); err != nil {
 					return
 				}
@@ -132,18 +132,18 @@ func TestTwoHundredHostileClients(t *testing.T) {
 			}
 		},
 		func(c net.Conn) { // asks for much and takes nothing
-			_, _ = io.WriteString(c, "GET /api/out/large HTTP/1.1\r\nHost: x\r\n\r\n")
+			_, _ = io.WriteString(c, "GET /api/out/large HTTP/1.1\r\nHost: localhost\r\n\r\n")
 			<-ctx.Done()
 		},
 		func(c net.Conn) {
 			_, _ = io.WriteString(c, strings.Repeat("\xff\x00GET", 1000))
 		},
 		func(c net.Conn) { // many requests that nobody answers
-			_, _ = io.WriteString(c, strings.Repeat("GET /api/out/nobody HTTP/1.1\r\nHost: x\r\n\r\n", 50))
+			_, _ = io.WriteString(c, strings.Repeat("GET /api/out/nobody HTTP/1.1\r\nHost: localhost\r\n\r\n", 50))
 			_, _ = io.Copy(io.Discard, c)
 		},
 		func(c net.Conn) {
-			_, _ = io.WriteString(c, "PUT /api/in/nobody HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"+strings.Repeat(`{"payload":`, 1000))
+			_, _ = io.WriteString(c, "PUT /api/in/nobody HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"+strings.Repeat(`{"payload":`, 1000))
 			_, _ = io.Copy(io.Discard, c)
 		},
 	}
@@ -199,7 +199,7 @@ func TestAClientThatTakesNothingIsCutOff(t *testing.T) {
 		return nil
 	})
 	c := s.dial(t)
-	if _, err := io.WriteString(c, "GET /api/out/endless HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(c, "GET /api/out/endless HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "the api lets go of the question", func() bool {
@@ -244,10 +244,10 @@ func TestConnectionsAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if r := s.raw(t, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"); r.status != http.StatusServiceUnavailable {
+	if r := s.raw(t, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"); r.status != http.StatusServiceUnavailable {
 		t.Errorf("status %d beyond the limit", r.status)
 	}
 	await(t, "half requests are given up", func() bool {
-		return s.raw(t, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").status == http.StatusOK
+		return s.raw(t, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").status == http.StatusOK
 	})
 }

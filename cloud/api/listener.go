@@ -63,6 +63,12 @@ func (l *listener) keep(c net.Conn) *conn {
 	return kept
 }
 
+// loopback tells whether only this machine can connect.
+func (l *listener) loopback() bool {
+	a, ok := l.Addr().(*net.TCPAddr)
+	return ok && a.IP.IsLoopback()
+}
+
 // count is the number of connections that the server has not let go of.
 func (l *listener) count() int {
 	l.mu.Lock()

@@ -2,6 +2,7 @@ package api
 
 import (
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -125,10 +126,32 @@ func (s *Server) guard(c *fiber.Ctx) (err error) {
 			err = newProblem(http.StatusInternalServerError, "internal error; the log of the api says more")
 		}
 	}()
+	if err := s.ownName(c); err != nil {
+		return err
+	}
 	if err := sameOrigin(c); err != nil {
 		return err
 	}
 	return c.Next()
+}
+
+// ownName refuses requests for a name that is not this machine's, where only
+// this machine is meant to get through: a page of a site whose name was made to
+// lead to loopback (DNS rebinding) is, for its browser, of the same origin.
+// Browsers always say for whom a request is; HTTP/1.0 need not.
+func (s *Server) ownName(c *fiber.Ctx) error {
+	if s.listener == nil || !s.listener.loopback() { // nil: a test that needs no network
+		return nil
+	}
+	host := string(c.Request().Host())
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if host == "" || host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(strings.Trim(host, "[]")) != nil {
+		return nil
+	}
+	return newProblem(http.StatusForbidden, "this server answers to its IP address and to localhost only; a proxy must set the header Host so")
 }
 
 // sameOrigin refuses what a page of another site makes a browser send: there is

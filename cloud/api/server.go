@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,8 +112,8 @@ func (s *Server) Listen() error {
 		return err
 	}
 	s.listener = l
-	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
-		s.log.Warn("the api listens beyond this machine: whoever reaches it may switch plugs", slog.String("address", a.String()))
+	if !l.loopback() {
+		s.log.Warn("the api listens beyond this machine: whoever reaches it may switch plugs", slog.String("address", l.Addr().String()))
 	}
 	return nil
 }
