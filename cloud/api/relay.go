@@ -41,7 +41,7 @@ func target(c *fiber.Ctx) (module, subpath string, err error) {
 
 // relayIn is PUT /api/in/<agent>/<subpath>: a command for any agent, one message
 // per subtopic. The answer has a member for each topic, null for one that did
-// not answer in time.
+// not answer in time; the status is 200 only when all were reached.
 func (s *Server) relayIn(c *fiber.Ctx) error {
 	agent, subpath, err := target(c)
 	if err != nil {
@@ -65,11 +65,11 @@ func (s *Server) relayIn(c *fiber.Ctx) error {
 		return err
 	}
 	defer s.release(len(topics))
-	replies, err := s.command(topics, payload)
+	replies, status, err := s.command(topics, payload)
 	if err != nil {
 		return err
 	}
-	return sendReplies(c, topics, replies)
+	return sendReplies(c, status, topics, replies)
 }
 
 // commandTopics builds the topic of each subtopic, once each.
@@ -103,9 +103,11 @@ func commandTopics(b *body, agent, subpath string, subtopics []string, listed bo
 	return topics
 }
 
-// command asks all topics at once. A topic that got no answer has nil.
-func (s *Server) command(topics []string, payload json.RawMessage) ([]*reply, error) {
-	replies := make([]*reply, len(topics))
+// command asks all topics at once. A topic that got no answer has nil; one that
+// could not be asked has an error of its own, unless none could: the others may
+// have been obeyed.
+func (s *Server) command(topics []string, payload json.RawMessage) (replies []*reply, status int, err error) {
+	replies = make([]*reply, len(topics))
 	errs := make([]error, len(topics))
 	var all sync.WaitGroup
 	ask := func(i int) {
@@ -121,17 +123,29 @@ func (s *Server) command(topics []string, payload json.RawMessage) ([]*reply, er
 	}
 	ask(0)
 	all.Wait()
-	for _, err := range errs {
-		if p := problemOf(err); err != nil && p.Status != http.StatusGatewayTimeout {
-			return nil, err
+	failed := 0
+	status = http.StatusOK
+	for i, err := range errs {
+		if err == nil {
+			continue
+		}
+		p := problemOf(err)
+		if p.Status != http.StatusGatewayTimeout {
+			failed++
+			replies[i] = &reply{Error: bus.Text(p.Detail)}
+		}
+		if status != http.StatusGatewayTimeout {
+			status = p.Status
 		}
 	}
-	return replies, nil
+	if failed == len(topics) {
+		return nil, 0, errs[0]
+	}
+	return replies, status, nil
 }
 
-func sendReplies(c *fiber.Ctx, topics []string, replies []*reply) error {
+func sendReplies(c *fiber.Ctx, status int, topics []string, replies []*reply) error {
 	var b bytes.Buffer
-	status := http.StatusOK
 	for i, topic := range topics {
 		b.WriteByte("{,"[min(i, 1)])
 		name, err := json.Marshal(strings.TrimPrefix(topic, "command/"))
@@ -142,15 +156,14 @@ func sendReplies(c *fiber.Ctx, topics []string, replies []*reply) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errBadAnswer, err)
 		}
-		if replies[i] == nil {
-			status = http.StatusGatewayTimeout
-			c.Context().SetConnectionClose() // as in fail
-		}
 		b.Write(name)
 		b.WriteByte(':')
 		b.Write(value)
 	}
 	b.WriteByte('}')
+	if status != http.StatusOK {
+		c.Context().SetConnectionClose() // as in fail
+	}
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	return c.Status(status).Send(b.Bytes())
 }

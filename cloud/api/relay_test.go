@@ -80,7 +80,7 @@ func TestRelayInNamesEveryMistake(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var r response
 			if strings.Contains(c.path, "%zz") { // net/http would not send it
-				r = s.raw(t, "PUT /api/in/x"+c.path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 14\r\nConnection: close\r\n\r\n"+c.body)
+				r = s.raw(t, "PUT /api/in/x"+c.path+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\nConnection: close\r\n\r\n"+c.body)
 			} else {
 				r = s.put("/api/in/alexa_command"+c.path, c.body)
 				r.t = t
@@ -115,6 +115,30 @@ func TestRelayInHasNullForATopicThatDoesNotAnswer(t *testing.T) {
 		t.Errorf("took %v", took)
 	}
 	s.put("/api/in/half/a", `{"payload": {"status": 1}}`).is(http.StatusOK, `{"half/a":{"data":{"successful":["sp_g3"]},"error":{"sp_g4":"timeout"}}}`)
+}
+
+func TestRelayInTellsWhatBecameOfEachTopic(t *testing.T) {
+	s := start(t, func(c *api.Config) { c.HTTP.AnswerTimeout = 400 * time.Millisecond })
+	s.component(hook.Commands, "half", func(ctx context.Context, r hook.Request, w *hook.Answer) error {
+		switch r.Subpath {
+		case "a":
+			w.Send(json.RawMessage(`{"successful":["sp_g3"]}`), nil)
+		case "late":
+			<-ctx.Done()
+			return ctx.Err()
+		default: // parts that are none
+			for range 3 {
+				if err := w.Part(ctx, json.RawMessage(`{}`)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	const bad = `{"error":"the answer makes no sense: a part of it is not an array"}`
+	s.put("/api/in/half", `{"payload": 1, "subtopics": ["a", "bad"]}`).is(http.StatusBadGateway, `{"half/a":{"data":{"successful":["sp_g3"]}},"half/bad":`+bad+`}`)
+	s.put("/api/in/half", `{"payload": 1, "subtopics": ["bad", "late", "a"]}`).is(http.StatusGatewayTimeout, `{"half/bad":`+bad+`,"half/late":null,"half/a":{"data":{"successful":["sp_g3"]}}}`)
+	s.put("/api/in/half", `{"payload": 1, "subtopics": ["bad", "bad2"]}`).problem(http.StatusBadGateway, "makes no sense")
 }
 
 func TestRelayOut(t *testing.T) {
