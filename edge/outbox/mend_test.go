@@ -61,8 +61,12 @@ func TestTheStatusMendsWhatItCannotRead(t *testing.T) {
 	for range 50 {
 		r.accept(100)
 	}
-	truncate(t, r.options.Path, 2)
-	if s := r.Stats(); s.Damaged == "" || s.Batches != len(r.all()) || s.Readings >= 5000 {
-		t.Errorf("stats %+v, %d batches", s, len(r.all()))
+	info, err := os.Stat(r.options.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	zero(t, r.options.Path, 2*8<<10, info.Size()-2*8<<10) // all but the meta pages
+	if s := r.Stats(); s.Damaged == "" || s.Readings >= 5000 {
+		t.Errorf("stats %+v", s)
 	}
 }

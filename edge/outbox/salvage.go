@@ -127,13 +127,10 @@ func (o *Outbox) salvage(f *file, path string) (batches, readings int, err error
 	}
 	defer in.Close()
 	runs := make(runs)
-	if err := eachBlock(in, runs.note); err != nil {
+	if err := eachBlock(&skipper{in: in}, runs.note); err != nil {
 		return 0, 0, err
 	}
 	f.order = runs.inOrder()
-	if _, err := in.Seek(0, io.SeekStart); err != nil {
-		return 0, 0, fmt.Errorf("read the damaged outbox again: %w", err)
-	}
 	var step []contract.Block
 	flush := func() error {
 		n, r, err := f.adopt(step)
@@ -143,7 +140,7 @@ func (o *Outbox) salvage(f *file, path string) (batches, readings int, err error
 		batches, readings, step = batches+n, readings+r, step[:0]
 		return err
 	}
-	err = eachBlock(in, func(b contract.Block) error {
+	err = eachBlock(&skipper{in: in}, func(b contract.Block) error {
 		b.Payload = bytes.Clone(b.Payload)
 		if step = append(step, b); len(step) < salvageStep {
 			return nil
