@@ -2,6 +2,7 @@ package influx_test
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"maps"
@@ -16,7 +17,6 @@ import (
 
 	"github.com/wattline/wattline/cloud/influx"
 	"github.com/wattline/wattline/cloud/influx/influxtest"
-	"github.com/wattline/wattline/cloud/influx/line"
 )
 
 // The answers of InfluxDB 2.x, of its cloud and of what may stand in between;
@@ -208,7 +208,7 @@ func TestTooLargeIsHeardFromAServerThatHangsUp(t *testing.T) {
 						_, _ = io.WriteString(conn, "HTTP/1.1 100 Continue\r\n\r\n")
 					}
 					body, _ := io.ReadAll(req.Body)
-					stored.Add(int64(line.Count(body)))
+					stored.Add(int64(bytes.Count(body, []byte("\n"))))
 					_, _ = io.WriteString(conn, "HTTP/1.1 204 yes\r\n\r\n")
 				}
 			})

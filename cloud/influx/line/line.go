@@ -14,8 +14,7 @@
 //	# at the start of a measurement         U+FF03 (fullwidth number sign)
 //
 // String fields keep every character, line breaks included; only bytes that are
-// no UTF-8 become U+FFFD. A caller that would rather refuse than replace asks
-// Check first.
+// no UTF-8 become U+FFFD.
 package line
 
 import (

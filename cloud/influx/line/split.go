@@ -21,16 +21,6 @@ func Halve(lines []byte) (first, second []byte, ok bool) {
 	return lines, nil, false
 }
 
-// Count gives the number of lines.
-func Count(lines []byte) int {
-	n := 0
-	for len(lines) > 0 {
-		lines = lines[lineEnd(lines):]
-		n++
-	}
-	return n
-}
-
 // lineEnd gives the length of the first line, its line break included. Quotes
 // mean something only in the value of a field, and that is where the line has
 // had more bare equals signs than commas since its first bare space.
