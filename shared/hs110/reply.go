@@ -29,27 +29,35 @@ func (e errCode) check(module, member string) error {
 
 // reply is every part of an answer that is ever read; the rest is skipped.
 type reply struct {
-	System *struct {
-		errCode
-		Info  *wireInfo `json:"get_sysinfo"`
-		Relay *errCode  `json:"set_relay_state"`
-	} `json:"system"`
-	Emeter *struct {
-		errCode
-		Realtime *wireRealtime `json:"get_realtime"`
-		Days     *wireStat     `json:"get_daystat"`
-		Months   *wireStat     `json:"get_monthstat"`
-	} `json:"emeter"`
-	Time *struct {
+	System *systemReply `json:"system"`
+	Emeter *emeterReply `json:"emeter"`
+	Time   *struct {
 		errCode
 		Now *wireTime `json:"get_time"`
 	} `json:"time"`
+}
+
+type systemReply struct {
+	errCode
+	Info  *wireInfo `json:"get_sysinfo"`
+	Relay *errCode  `json:"set_relay_state"`
+}
+
+type emeterReply struct {
+	errCode
+	Realtime *wireRealtime `json:"get_realtime"`
+	Days     *wireStat     `json:"get_daystat"`
+	Months   *wireStat     `json:"get_monthstat"`
 }
 
 // parse decodes a deciphered body. A value of the wrong JSON type counts as
 // absent: one odd field must not cost the others.
 func parse(body []byte) (*reply, error) {
 	var r reply
+	if parseQuick(body, &r) {
+		return &r, nil
+	}
+	r = reply{}
 	err := json.Unmarshal(body, &r)
 	if _, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		err = nil
