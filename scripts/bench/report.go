@@ -35,7 +35,11 @@ func (r report) most(name string, value, limit float64, unit string) {
 func (r report) limited(name string, value, limit float64, unit string, kept bool) {
 	r.fact(name, value, unit)
 	r.fact(name+"_limit", limit, unit)
-	if !kept {
+	switch {
+	case kept:
+	case limit == 0:
+		r.note("%s MISSES its limit", name)
+	default:
 		r.note("%s MISSES its limit: it is %.2f times the limit", name, value/limit)
 	}
 }
