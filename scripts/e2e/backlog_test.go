@@ -40,6 +40,9 @@ func (e *edge) fill(readings int) {
 	at := device.MicrosOf(time.Now().Add(-time.Duration(seconds+60) * time.Second))
 	cfg := outbox.DefaultConfig()
 	cfg.Path = filepath.Join(e.data, "outbox.db")
+	if e.plain {
+		cfg.Compression = outbox.NoCompression
+	}
 	box, err := outbox.Open(outbox.Options{
 		Config: cfg, Gateway: e.id, Epoch: contract.Epoch(rand.Uint64()), Clock: func() (device.Micros, bool) { return at, true },
 		Boot: func() (string, float64) { return "before", 1 }, NoSync: true, FreeDisk: func(string) (int64, error) { return 1 << 40, nil },
@@ -150,7 +153,7 @@ func TestBacklogDrainsWhilePollingGoesOn(t *testing.T) {
 	t.Parallel()
 	s := prepare(t, layout{gateways: 1, plugs: 5})
 	e := s.edges[0]
-	readings := count(t, "WATTLINE_BACKLOG", 200_000, 3_000_000)
+	readings := count(t, "WATTLINE_BACKLOG", 100_000, 3_000_000)
 	e.fill(readings)
 	s.startAll()
 	begin := time.Now()
@@ -185,7 +188,7 @@ func TestKillsDuringADrain(t *testing.T) {
 	t.Parallel()
 	r := dice(t)
 	s := prepare(t, layout{gateways: 1, plugs: 2, broker: ownBroker})
-	s.edges[0].fill(count(t, "WATTLINE_BACKLOG", 100_000, 1_000_000))
+	s.edges[0].fill(count(t, "WATTLINE_BACKLOG", 50_000, 1_000_000))
 	s.startAll()
 	s.reap(r, count(t, "WATTLINE_KILLS", 6, 60))
 	s.ready()

@@ -74,6 +74,7 @@ type edge struct {
 	plugs []*plug
 
 	archive   archive
+	plain     bool // fill does not compress: more bytes for fewer readings
 	witnesses []witness
 	gaps      []gap
 }
