@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const (
 	budget   = 40 * time.Second
 	most     = 4000
-	least    = 100 // however slow the machine
+	least    = 30  // however slow the machine
 	perFault = 400 // schedules in which a missing protection must show
 )
 
