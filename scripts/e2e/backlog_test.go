@@ -145,6 +145,13 @@ func (w *watch) stale() (age time.Duration, plugs int) {
 	return age, len(w.newest)
 }
 
+// heardSoFar is how many states came, and the slowest from measurement to arrival.
+func (w *watch) heardSoFar() (heard int, worst time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.heard, w.worst
+}
+
 // TestBacklogDrainsWhilePollingGoesOn: days of backlog go out in order, and what
 // is measured meanwhile shows at once in state/...
 //
@@ -173,8 +180,9 @@ func TestBacklogDrainsWhilePollingGoesOn(t *testing.T) {
 		pause(100 * time.Millisecond)
 	}
 	took := time.Since(begin)
+	heard, worst := w.heardSoFar()
 	t.Logf("%d readings drained in %v, %.0f/s; the oldest state was %v old, %d came, the slowest %v after its measurement; RSS of the gateway %s",
-		readings, took.Round(100*time.Millisecond), float64(readings)/took.Seconds(), oldest.Round(10*time.Millisecond), w.heard, w.worst.Round(time.Millisecond), memory(e.pid()))
+		readings, took.Round(100*time.Millisecond), float64(readings)/took.Seconds(), oldest.Round(10*time.Millisecond), heard, worst.Round(time.Millisecond), memory(e.pid()))
 	if oldest > 5*time.Second {
 		t.Errorf("a state was %v old while plugs are polled every second", oldest)
 	}
