@@ -58,10 +58,10 @@ func (o *Outbox) putBack(readings, unclocked []device.Reading) {
 }
 
 // What a commit takes at most: a reading uncompressed, and the pages that every
-// transaction rewrites (some ten).
+// transaction rewrites: some ten, more when it drops.
 const (
 	readingBytes = 400
-	reserve      = 16 * pageSize
+	reserve      = 32 * pageSize
 )
 
 // commitAll commits, and when the disk is full or the file damaged does what
