@@ -3,6 +3,7 @@ package influxd
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -19,12 +20,12 @@ import (
 // (tsm1/engine.go, LoadMetadataIndex). A list of fields that was not renamed
 // into place yet makes a later one fail, since it is opened with O_EXCL.
 func (s *Server) repair() error {
-	shards, err := filepath.Glob(filepath.Join(s.cfg.Dir, "data", "*", "*", "*"))
+	shards, err := within(s.cfg.Dir, "data/*/*/*")
 	if err != nil {
 		return err
 	}
 	for _, shard := range shards {
-		leftovers, err := filepath.Glob(filepath.Join(shard, "fields.idx.*.tmp"))
+		leftovers, err := within(shard, "fields.idx.*.tmp")
 		if err != nil {
 			return err
 		}
@@ -44,9 +45,22 @@ func (s *Server) repair() error {
 	return nil
 }
 
+// within lists what fits a pattern below dir, whose own name is no pattern
+// whatever characters it has.
+func within(dir, pattern string) ([]string, error) {
+	names, err := fs.Glob(os.DirFS(dir), pattern)
+	if err != nil {
+		return nil, fmt.Errorf("look for %s in %s: %w", pattern, dir, err)
+	}
+	for i := range names {
+		names[i] = filepath.Join(dir, names[i])
+	}
+	return names, nil
+}
+
 // tornManifest is the first manifest of a shard's index that does not read.
 func tornManifest(shard string) string {
-	manifests, err := filepath.Glob(filepath.Join(shard, "index", "*", "MANIFEST"))
+	manifests, err := within(shard, "index/*/MANIFEST")
 	if err != nil {
 		return ""
 	}
