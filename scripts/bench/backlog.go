@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -76,14 +78,14 @@ func openOutbox(path, gateway string, epoch contract.Epoch, noSync bool) (*outbo
 }
 
 // fill commits readings in batches of perBatch.
-func fill(box *outbox.Outbox, l *load, readings, perBatch int) error {
+func fill(ctx context.Context, box *outbox.Outbox, l *load, readings, perBatch int) error {
 	for n := 0; n < readings; n += perBatch {
 		for range perBatch {
 			if err := box.Accept(l.read(), true); err != nil {
 				return err
 			}
 		}
-		if err := box.Commit(); err != nil {
+		if err := errors.Join(box.Commit(), ctx.Err()); err != nil {
 			return err
 		}
 	}
@@ -92,14 +94,14 @@ func fill(box *outbox.Outbox, l *load, readings, perBatch int) error {
 
 // makeBacklog writes an outbox with so many readings in batches of batchOf, as an
 // outage leaves it.
-func makeBacklog(path, gateway string, floor, readings int, at device.Micros) error {
+func makeBacklog(ctx context.Context, path, gateway string, floor, readings int, at device.Micros) error {
 	box, err := openOutbox(path, gateway, contract.Epoch(rand.Uint64()), true)
 	if err != nil {
 		return err
 	}
 	l, err := newLoad(floor, at, 1e6)
 	if err == nil {
-		err = fill(box, l, readings, batchOf)
+		err = fill(ctx, box, l, readings, batchOf)
 	}
 	if err2 := box.Close(); err == nil {
 		err = err2

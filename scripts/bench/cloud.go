@@ -196,7 +196,7 @@ func (b *bench) cloudRound(ctx context.Context, c *central, server *influxd.Serv
 		if err := os.RemoveAll(edges[n].dir); err != nil {
 			return s, err
 		}
-		if err := makeBacklog(edges[n].outboxPath(), edges[n].name, n+1, readings, at); err != nil {
+		if err := makeBacklog(ctx, edges[n].outboxPath(), edges[n].name, n+1, readings, at); err != nil {
 			return s, err
 		}
 	}

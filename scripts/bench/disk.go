@@ -77,7 +77,7 @@ func (x *box) size() (int64, error) {
 // fileSizes is the whole file, divided by the readings that wait in it. A commit
 // each second holds 100 readings where 100 plugs are polled every second, and 10
 // at the default of ten.
-func fileSizes(_ context.Context, b *bench) error {
+func fileSizes(ctx context.Context, b *bench) error {
 	readings := 100_000
 	if b.long {
 		readings = 2_000_000
@@ -94,7 +94,7 @@ func fileSizes(_ context.Context, b *bench) error {
 		}
 		l, err := newLoad(1, diskStart, device.Micros(f.every)*1e6)
 		if err == nil {
-			err = fill(x.Outbox, l, readings, f.perBatch)
+			err = fill(ctx, x.Outbox, l, readings, f.perBatch)
 		}
 		if err != nil {
 			return err
@@ -156,7 +156,7 @@ func bytesWritten(ctx context.Context, b *bench) error {
 			return err
 		}
 		for range seconds {
-			if err := fill(x.Outbox, l, floorPlugs, floorPlugs); err != nil {
+			if err := fill(ctx, x.Outbox, l, floorPlugs, floorPlugs); err != nil {
 				return err
 			}
 			if !f.release {
@@ -185,7 +185,7 @@ func bytesWritten(ctx context.Context, b *bench) error {
 
 // secondOutage compares the file after two outages of the same length, with all
 // drained between them.
-func secondOutage(_ context.Context, b *bench) error {
+func secondOutage(ctx context.Context, b *bench) error {
 	readings := 300_000
 	if b.long {
 		readings = 5_000_000
@@ -201,7 +201,7 @@ func secondOutage(_ context.Context, b *bench) error {
 	}
 	var sizes [2]int64
 	for i := range sizes {
-		if err := fill(x.Outbox, l, readings, 100); err != nil {
+		if err := fill(ctx, x.Outbox, l, readings, 100); err != nil {
 			return err
 		}
 		if sizes[i], err = x.size(); err != nil {
@@ -225,7 +225,7 @@ func secondOutage(_ context.Context, b *bench) error {
 // before a million readings waited, when half of them are drained, and after.
 // A commit waits for the disk, whose mood changes: so a second outbox that never
 // had a backlog commits in turns with it, and is the measure.
-func commitsAfterBacklog(_ context.Context, b *bench) error {
+func commitsAfterBacklog(ctx context.Context, b *bench) error {
 	const backlog = 1_000_000
 	x, err := b.newBox("commits", false)
 	if err != nil {
@@ -241,14 +241,14 @@ func commitsAfterBacklog(_ context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	before, err := commitRatio(x, fresh, l)
+	before, err := commitRatio(ctx, x, fresh, l)
 	if err != nil {
 		return err
 	}
-	if err := fill(x.Outbox, l, backlog, 1000); err != nil {
+	if err := fill(ctx, x.Outbox, l, backlog, 1000); err != nil {
 		return err
 	}
-	waiting, err := commitRatio(x, fresh, l)
+	waiting, err := commitRatio(ctx, x, fresh, l)
 	if err != nil {
 		return err
 	}
@@ -257,14 +257,14 @@ func commitsAfterBacklog(_ context.Context, b *bench) error {
 			return err
 		}
 	}
-	half, err := commitRatio(x, fresh, l)
+	half, err := commitRatio(ctx, x, fresh, l)
 	if err != nil {
 		return err
 	}
 	if err := x.drain(); err != nil {
 		return err
 	}
-	after, err := commitRatio(x, fresh, l)
+	after, err := commitRatio(ctx, x, fresh, l)
 	if err != nil {
 		return err
 	}
@@ -280,12 +280,12 @@ type commits struct {
 	ratio     float64 // of the fresh outbox's median time to this one's
 }
 
-func commitRatio(x, fresh *box, l *load) (c commits, err error) {
+func commitRatio(ctx context.Context, x, fresh *box, l *load) (c commits, err error) {
 	var took [2][]time.Duration
 	for range 250 {
 		for i, o := range []*box{fresh, x} {
 			begin := time.Now()
-			if err := fill(o.Outbox, l, 100, 100); err != nil {
+			if err := fill(ctx, o.Outbox, l, 100, 100); err != nil {
 				return c, err
 			}
 			took[i] = append(took[i], time.Since(begin))

@@ -20,7 +20,7 @@ func measureDrain(ctx context.Context, b *bench) error {
 		readings, rounds = 5_000_000, 7
 	}
 	master := filepath.Join(b.dir, "backlog.db")
-	if err := makeBacklog(master, "edge-f1", 1, readings, past(device.MicrosOf(time.Now()), readings)); err != nil {
+	if err := makeBacklog(ctx, master, "edge-f1", 1, readings, past(device.MicrosOf(time.Now()), readings)); err != nil {
 		return err
 	}
 	var ours, theirs, limits []float64

@@ -18,7 +18,7 @@ func measureLink(ctx context.Context, b *bench) error {
 		readings, rounds, kills = 20_000_000, 200, 20
 	}
 	master := filepath.Join(b.dir, "backlog.db")
-	if err := makeBacklog(master, "edge-f1", 1, readings, past(device.MicrosOf(time.Now()), readings)); err != nil {
+	if err := makeBacklog(ctx, master, "edge-f1", 1, readings, past(device.MicrosOf(time.Now()), readings)); err != nil {
 		return err
 	}
 	if err := b.linkUps(ctx, master, rounds); err != nil {
@@ -26,7 +26,7 @@ func measureLink(ctx context.Context, b *bench) error {
 	}
 	small := filepath.Join(b.dir, "small.db")
 	const few = 200_000
-	if err := makeBacklog(small, "edge-f1", 1, few, past(device.MicrosOf(time.Now()), few)); err != nil {
+	if err := makeBacklog(ctx, small, "edge-f1", 1, few, past(device.MicrosOf(time.Now()), few)); err != nil {
 		return err
 	}
 	repeated, err := b.killed(ctx, "large", master, readings, kills)

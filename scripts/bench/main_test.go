@@ -99,7 +99,7 @@ func TestBatchesAreCountedAndAnswered(t *testing.T) {
 	defer x.Close()
 	l, err := newLoad(1, diskStart, 1e6)
 	if err == nil {
-		err = fill(x.Outbox, l, 1000, batchOf)
+		err = fill(t.Context(), x.Outbox, l, 1000, batchOf)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -170,7 +170,7 @@ func TestAPulledCableEndsConnections(t *testing.T) {
 
 func TestABacklogIsWhatItSays(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "outbox.db")
-	if err := makeBacklog(path, "edge-f1", 1, 2000, past(device.MicrosOf(time.Now()), 2000)); err != nil {
+	if err := makeBacklog(t.Context(), path, "edge-f1", 1, 2000, past(device.MicrosOf(time.Now()), 2000)); err != nil {
 		t.Fatal(err)
 	}
 	o, err := openOutbox(path, "edge-f1", 1, true)

@@ -119,7 +119,7 @@ func measureMemory(ctx context.Context, b *bench) error {
 	}
 	broker.stop()
 
-	if err := makeBacklog(e.outboxPath(), e.name, 2, readings, past(device.MicrosOf(time.Now()), readings)); err != nil {
+	if err := makeBacklog(ctx, e.outboxPath(), e.name, 2, readings, past(device.MicrosOf(time.Now()), readings)); err != nil {
 		return err
 	}
 	if err := e.run(); err != nil {
