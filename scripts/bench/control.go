@@ -118,6 +118,7 @@ func (b *bench) switches(ctx context.Context, c *central, plugs []contract.Plug)
 	b.most("control_p99", millis(quantile(whole, 0.99)-own), 10, "ms")
 	// The machine's own unrest: what the driver alone has of it.
 	b.fact("control_driver_p99", millis(quantile(alone, 0.99)-own), "ms")
+	b.fact("control_p99_beyond_driver_p99", millis(quantile(whole, 0.99)-quantile(alone, 0.99)), "ms")
 	return nil
 }
 

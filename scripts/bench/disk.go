@@ -78,7 +78,7 @@ func (x *box) size() (int64, error) {
 // each second holds 100 readings where 100 plugs are polled every second, and 10
 // at the default of ten.
 func fileSizes(ctx context.Context, b *bench) error {
-	readings := 100_000
+	readings := 200_000
 	if b.long {
 		readings = 2_000_000
 	}
