@@ -143,7 +143,9 @@ func (b box) completeUntil() (until device.Micros, ok bool) {
 			continue
 		}
 		p, some := r.prefix()
-		if some {
+		// What a run grew after an image of it was taken is another box's, and says
+		// nothing of how far this one came.
+		if closed, ended := r.closedAt(); some && (!ended || r.heard <= closed) {
 			until = max(until, p.until)
 		}
 		if !some || p.to < r.highest() {

@@ -304,7 +304,7 @@ func TestARestoredImageRollsBack(t *testing.T) {
 	}
 	// A range that the run has nothing in does not suffer from it.
 	s.stored(2, 20, 20, id(1, 6)) // far later
-	s.expect(s.state.Prove("edge-f1", at(12), 0, s.now), expect{complete: true, until: at(9) + second, waiting: 18, stored: 2})
+	s.expect(s.state.Prove("edge-f1", at(12), 0, s.now), expect{complete: true, until: at(1) + second, waiting: 18, stored: 2})
 }
 
 // both lets two epochs speak in turn, every 20 s.
