@@ -111,7 +111,7 @@ func (w *world) checkReadings() {
 				w.violate("%s is stored as %v, want %s", r, places[0], want)
 			}
 		case r.accounted != 0 && r.how != "stored":
-		case w.collided(r):
+		case r.collides: // nobody promises that estimates differ, see outbox.offsetOf
 		case r.thrown != 0:
 			w.counts.Thrown++
 		case slices.Contains(r.box.unclocked, r.n): // its box never knew any time: it stays listed
@@ -127,13 +127,6 @@ func (w *world) checkReadings() {
 func (w *world) mayRefuse() bool {
 	p := w.plan
 	return p.poison > 0 || p.ancient > 0 || p.clockSteps > 0 || p.unclocked > 0 || p.reboots > 0 || p.skewedHooks
-}
-
-// collided reports whether another reading of a device has the very point of
-// one whose time was estimated; nobody promises that estimates differ.
-func (w *world) collided(r *reading) bool {
-	n, taken := w.truth.used[point{r.dev, r.at}]
-	return taken && n != r.n && (r.estimated || w.truth.readings[n].estimated)
 }
 
 func (r *reading) point() string { return device.Power + "," }
@@ -165,7 +158,7 @@ func (w *world) checkClaims() {
 				known = max(known, r.dated)
 			}
 			told := r.box.headAfter(known, r.thrown)
-			if (told == 0 || told > c.at) && (r.behind || r.thrown != 0 || r.estimated || g.copied) || w.collided(r) {
+			if (told == 0 || told > c.at) && (r.behind || r.thrown != 0 || r.estimated || g.copied) || r.collides {
 				continue
 			}
 			w.violate("false proof at %.6f s: %s; but %s", float64(c.at-begin)/1e6, c.asked, r)
@@ -192,7 +185,7 @@ func (w *world) checkLedger() {
 func (w *world) checkProof(g *gateway, p ledger.Proof) {
 	var newest device.Micros
 	for _, r := range w.truth.readings[1:] {
-		if r.box.g != g || r.committed == 0 || w.collided(r) {
+		if r.box.g != g || r.committed == 0 || r.collides {
 			continue
 		}
 		newest = max(newest, r.at)

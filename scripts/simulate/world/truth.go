@@ -40,6 +40,7 @@ type reading struct {
 	boot      string
 	undated   bool // its box did not know any time before
 	estimated bool
+	collides  bool // an estimate gave its very time to another reading
 	poison    bool // InfluxDB refuses it
 	ancient   bool // InfluxDB keeps nothing so old
 }
@@ -209,6 +210,9 @@ func (t *truth) register(b *box, block contract.Block) {
 		reading.behind, reading.dated = r.Time <= b.g.newest, t.w.now
 		if reading.estimated {
 			w.counts.Estimated++
+		}
+		if other, taken := t.used[point{reading.dev, r.Time}]; taken && other != n && (reading.estimated || t.readings[other].estimated) {
+			reading.collides, t.readings[other].collides = true, true
 		}
 		t.used[point{reading.dev, r.Time}] = n
 		known.numbers = append(known.numbers, n)
