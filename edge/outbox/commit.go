@@ -176,7 +176,7 @@ func (o *Outbox) lookBack(readings []device.Reading) error {
 		o.seen = nil
 		return nil
 	}
-	if o.seen != nil {
+	if o.seen != nil && !o.seen.outlived(o.file.counts.Readings) {
 		return nil
 	}
 	seen, err := o.collectSeen()

@@ -17,11 +17,11 @@ func BlocksOf(in io.ReaderAt) (ids []contract.BatchID, err error) {
 // BlockOf is a batch as it lies in the file.
 func BlockOf(b contract.Block) []byte { return appendBlock(nil, b) }
 
-// SeenCollisions puts so many readings into a set made for them and counts how
-// many of as many others it takes for seen: a backlog of that size would take
-// an hour to make.
-func SeenCollisions(readings int) (collisions int) {
-	s := newSeen(int64(readings))
+// SeenCollisions puts so many readings into a set made for expected ones and
+// counts how many of as many others it takes for seen: a backlog of that size
+// would take an hour to make.
+func SeenCollisions(expected, readings int) (collisions int) {
+	s := newSeen(int64(expected))
 	for i := range readings {
 		s.add("sp_f1.g1", device.Micros(i))
 	}
