@@ -110,6 +110,16 @@ func TestStartSaysWhatToDo(t *testing.T) {
 	}
 }
 
+func TestInfluxdKilledWhileItStartsIsStartedAgain(t *testing.T) {
+	cfg := influxtest.Config(t)
+	died := filepath.Join(t.TempDir(), "died")
+	cfg.Binary = script(t, fmt.Sprintf("[ -e %[1]s ] || { touch %[1]s; kill -KILL $$; }\nexec %[2]s \"$@\"", died, cfg.Binary))
+	mustStart(t, cfg, quiet).Close()
+	if _, err := os.Stat(died); err != nil {
+		t.Fatalf("it was not killed: %v", err)
+	}
+}
+
 func TestStartEndsWithItsContext(t *testing.T) {
 	cfg := influxtest.Config(t)
 	cfg.Binary = script(t, "exec sleep 60")

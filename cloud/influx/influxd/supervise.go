@@ -33,7 +33,7 @@ func (s *Server) supervise() {
 		if s.isClosed() {
 			return
 		}
-		if !s.isReady() {
+		if !s.isReady() && !killed(err) {
 			if s.portTaken() && attempt < portTries {
 				continue
 			}
@@ -52,6 +52,18 @@ func (s *Server) supervise() {
 		}
 		pause = min(2*pause, longestPause)
 	}
+}
+
+// killed says whether somebody ended influxd, the kernel for want of memory as
+// well as an operator. That says nothing about how it would have gone on, so it
+// is as good a reason to try again before it was ready as it is after.
+func killed(err error) bool {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled()
 }
 
 func (s *Server) isClosed() bool {
