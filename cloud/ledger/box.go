@@ -57,11 +57,27 @@ func (s *State) tip() *run {
 		}
 	}
 	for _, r := range slices.Backward(open) {
-		if r.heard > 0 || !followed[r.before()] {
+		if r.heard == 0 && followed[r.before()] {
+			continue
+		}
+		if r.head == nil {
+			return s.unexplained(open, r)
+		}
+		return r
+	}
+	return nil
+}
+
+// unexplained chooses among runs of which only batches were heard: these may
+// arrive in any order, so that one whose ancestors are not all known may follow
+// any other.
+func (s *State) unexplained(open []*run, otherwise *run) *run {
+	for _, r := range slices.Backward(open) {
+		if r.head == nil && !s.box(r).whole {
 			return r
 		}
 	}
-	return nil
+	return otherwise
 }
 
 // before is the run before, the zero id when there is none.
@@ -80,7 +96,7 @@ func (s *State) boxes(now device.Micros) (list []box) {
 	}
 	for _, r := range s.sorted() {
 		closed, ended := r.closedAt()
-		if r != tip && r.head != nil && now-r.head.At <= silence && (!ended || r.heard > closed) {
+		if r != tip && now-r.last <= silence && (!ended || r.heard > closed) {
 			list = append(list, s.box(r))
 		}
 	}

@@ -259,6 +259,18 @@ func TestOfTwoRunsAfterOneTheOneWithBatchesIsThePresentOne(t *testing.T) {
 	}
 }
 
+func TestBatchesOfRunsThatArriveInAnyOrderMakeNothingMissing(t *testing.T) {
+	// 1 -> 2 -> 3 -> 4; of 3 nothing has arrived, and of 2 later than of 4.
+	s := tell(t).stored(1, 1, 3, nil).stored(4, 1, 1, id(3, 2)).stored(2, 1, 1, id(1, 3))
+	if p := s.proof(); p.Missing != 0 || p.Waiting != 2 || p.Complete {
+		t.Errorf("%+v", p)
+	}
+	s.waits(61 * second)
+	if p := s.proof(); p.Missing != 0 || p.Complete {
+		t.Errorf("a minute later: %+v", p)
+	}
+}
+
 func TestSilentSinceItsLastSignOfLife(t *testing.T) {
 	s := tell(t).stored(1, 1, 4, nil).says(ledger.Head{Epoch: 1, Sequence: 4})
 	last := s.now
