@@ -15,6 +15,7 @@ const (
 	SiteTopic           = "registry/site"
 	PlacesPrefix        = "registry/places/"
 	GatewaysInfoPrefix  = "registry/gateways/"
+	TokensPrefix        = "registry/tokens/"
 	StateFilter         = "state/#"
 	commandPrefix       = "command/"
 	queryPrefix         = "query/"

@@ -23,9 +23,10 @@ type RegistryRequest struct {
 	Revision uint64 `json:"revision,omitempty"`
 	// DryRun reports what would happen, and changes nothing.
 	DryRun bool `json:"dry_run,omitempty"`
-	// Who asks, and why: for the audit log.
+	// Who asks, and why, and from which address: for the audit log.
 	Who    string `json:"who,omitempty"`
 	Reason string `json:"reason,omitempty"`
+	From   string `json:"from,omitempty"`
 	// Content is what to create or change; of a change only the members that it
 	// has count, and null takes a value away (RFC 7396).
 	Content json.RawMessage `json:"content,omitempty"`
