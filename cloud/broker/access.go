@@ -59,7 +59,7 @@ func gatewayPublishes(gateway, topic string) bool {
 	case "data", "state":
 		return len(level) >= 3 && level[1] == gateway
 	case "gateways":
-		return topic == bus.StatusTopic(gateway)
+		return topic == bus.StatusTopic(gateway) || topic == bus.FoundTopic(gateway)
 	case "responses": // responses/sp_command/<instance>/<gateway>/<id>
 		return len(level) == 5 && level[1] == "sp_command" && level[3] == gateway
 	}

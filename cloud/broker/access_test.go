@@ -21,8 +21,8 @@ func TestAccessRules(t *testing.T) {
 	}{
 		{
 			f1, broker.Publish,
-			"data/f1/influx_data/sp/0000000000000001-1 data/f1/influx_data/sp state/f1/sp_f1.g0 gateways/f1/status responses/sp_command/0123/f1/abcd",
-			"data/f2/influx_data/sp data/f1 state/f2/sp_f1.g0 gateways/f1/config gateways/f1/command gateways/f2/status responses/f1/receipts responses/f2/receipts " +
+			"data/f1/influx_data/sp/0000000000000001-1 data/f1/influx_data/sp state/f1/sp_f1.g0 gateways/f1/status gateways/f1/found responses/sp_command/0123/f1/abcd",
+			"data/f2/influx_data/sp data/f1 state/f2/sp_f1.g0 gateways/f1/config gateways/f1/command gateways/f2/status gateways/f2/found responses/f1/receipts responses/f2/receipts " +
 				"responses/sp_command/0123/f2/abcd responses/sp_command/0123/f1 responses/api/1/2 registry/site command/sp_command/row/1 query/influx_query/sp/power x $SYS/a",
 		},
 		{
@@ -34,7 +34,7 @@ func TestAccessRules(t *testing.T) {
 		{
 			guest, broker.Publish,
 			"data/sp_data/influx_data/sp data/amazon/other/x query/influx_query/sp/power command/sp_command/row/1 responses/api/1/2 homeassistant/x/config my/own/topic",
-			"registry/site registry/places/x gateways/f1/status gateways/f1/config gateways/f1/command state/f1/x alerts/x responses/f1/receipts responses/sp_command/1/f1/2 $SYS/x " + deep,
+			"registry/site registry/places/x gateways/f1/status gateways/f1/found gateways/f1/config gateways/f1/command state/f1/x alerts/x responses/f1/receipts responses/sp_command/1/f1/2 $SYS/x " + deep,
 		},
 		{guest, broker.Subscribe, "# data/# responses/me/# state/# gateways/+/status $share/x/data/+/influx_data/# query/influx_query/#", "registry/# registry/site $share/x/registry/# " + deep},
 		{guest, broker.Hear, "data/f1/influx_data/sp state/f1/x", "registry/site registry/tokens/x"},

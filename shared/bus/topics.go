@@ -11,6 +11,7 @@ const (
 	DataFilter          = "data/+/influx_data/#"
 	StatusFilter        = "gateways/+/status"
 	ConfigFilter        = "gateways/+/config"
+	FoundFilter         = "gateways/+/found"
 	RegistryFilter      = "registry/#"
 	SiteTopic           = "registry/site"
 	PlacesPrefix        = "registry/places/"
@@ -67,6 +68,9 @@ func CommandTopic(gateway string) string { return "gateways/" + gateway + "/comm
 
 // StatusTopic carries a gateway's heartbeat and its will, retained.
 func StatusTopic(gateway string) string { return "gateways/" + gateway + "/status" }
+
+// FoundTopic carries the plugs that a gateway sees, retained.
+func FoundTopic(gateway string) string { return "gateways/" + gateway + "/found" }
 
 // ReceiptsTopic is where the storing hook answers a source's batches.
 func ReceiptsTopic(source string) string { return responsesPrefix + source + "/receipts" }

@@ -21,6 +21,9 @@ type GatewayCommand struct {
 	ConfigVersion uint64   `json:"config_version"`
 	Deadline      Deadline `json:"deadline"`
 	Switches      []Switch `json:"switches"`
+	// Look asks the gateway to look for plugs now; what it finds is on its topic
+	// for that soon after.
+	Look bool `json:"look,omitempty"`
 }
 
 // Switch asks for the absolute state of one relay.

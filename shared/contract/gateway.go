@@ -14,13 +14,15 @@ type GatewayConfig struct {
 	// StaggerMillis is the pause between two plugs that one command switches on.
 	StaggerMillis int    `json:"stagger_ms"`
 	Plugs         []Plug `json:"plugs"`
+	// Discovery says where to look for plugs.
+	Discovery Discovery `json:"discovery,omitzero"`
 }
 
 // Plug is the hardware at a place, as the gateway reaches it.
 type Plug struct {
 	Device  device.ID `json:"device"`
 	Driver  string    `json:"driver"`  // package of the plug's generation, "hs110"
-	Address string    `json:"address"` // host or host:port
+	Address string    `json:"address"` // host or host:port; empty: to be found by its identity
 	// DeviceID and MAC are the plug's identity; a plug that answers with
 	// another one is not read. Empty means not known yet.
 	DeviceID string `json:"device_id,omitempty"`
@@ -43,10 +45,13 @@ type Status struct {
 	// Previous is the epoch before and its last sequence; nil when none.
 	Previous *BatchID `json:"previous"`
 	// Sequence is that of the last batch committed in this epoch, 0 when none.
-	Sequence      uint64        `json:"sequence"`
-	Version       string        `json:"version"`
-	ConfigVersion uint64        `json:"config_version"`
-	Time          device.Micros `json:"time"`
+	Sequence      uint64 `json:"sequence"`
+	Version       string `json:"version"`
+	ConfigVersion uint64 `json:"config_version"`
+	// ConfigRefused is a configuration that the gateway was given and does not
+	// run; nil when it runs the newest.
+	ConfigRefused *ConfigRefused `json:"config_refused,omitempty"`
+	Time          device.Micros  `json:"time"`
 	// BootID and Monotonic (seconds since boot) are the clock in which commands
 	// have their deadline.
 	BootID    string       `json:"boot_id"`
@@ -54,6 +59,13 @@ type Status struct {
 	Clock     ClockStatus  `json:"clock"`
 	Outbox    OutboxStatus `json:"outbox"`
 	Plugs     PlugsStatus  `json:"plugs"`
+}
+
+// ConfigRefused is a configuration that a gateway does not run, and why: mistakes
+// in it, or it was tried and made the floor worse.
+type ConfigRefused struct {
+	Version uint64 `json:"version"` // 0 where it could not be read
+	Reason  string `json:"reason"`
 }
 
 // ClockStatus tells of the gateway's clock.
@@ -138,6 +150,11 @@ type GatewayInfo struct {
 	ConfigVersion uint64 `json:"config_version"`
 	// StaggerMillis is the pause between two plugs that one command switches on.
 	StaggerMillis int `json:"stagger_ms,omitempty"`
+	// Trust is how far the enrolment has come; empty where nobody enrols.
+	Trust Trust `json:"trust,omitempty"`
+	// Certificates are those in force: the broker lets the gateway in with these
+	// only, and believes nobody else that he is a gateway that has any.
+	Certificates []Certificate `json:"certificates,omitempty"`
 }
 
 // Place is retained on registry/places/<device id>; an empty payload deletes it.

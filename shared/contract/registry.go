@@ -96,8 +96,11 @@ type FoundPlug struct {
 	Model    string `json:"model"`
 	Hardware string `json:"hardware"`
 	Firmware string `json:"firmware"`
-	Alias    string `json:"alias,omitempty"`
-	Address  string `json:"address"` // host or host:port
+	// FirmwareBefore is the firmware that the plug had before, where it has changed
+	// since the gateway started.
+	FirmwareBefore string `json:"firmware_before,omitempty"`
+	Alias          string `json:"alias,omitempty"`
+	Address        string `json:"address"` // host or host:port
 	// Device is the place that the configuration gives it, empty when it has none.
 	Device string `json:"device,omitempty"`
 	// Problem is one word: locked, unsupported, vanished; empty when it is well.
