@@ -85,15 +85,44 @@ func klapHello() []byte {
 }
 
 func isKLAP(answer []byte) bool {
+	_, ok := ParseLockedDatagram(answer)
+	return ok
+}
+
+// LockedPort is the UDP port on which a plug answers [LockedDatagram] whose
+// firmware has closed the protocol.
+const LockedPort = klapPort
+
+// LockedDatagram is the payload that asks for plugs with closed firmware; those
+// of the open protocol do not listen there. [ParseLockedDatagram] reads the
+// answers.
+func LockedDatagram() []byte { return klapHello() }
+
+// Locked is what a plug with closed firmware still tells of itself. Its device id
+// is another one than the open protocol's, so only the MAC tells which it is.
+type Locked struct {
+	Model string
+	MAC   string // as [CanonicalMAC] writes it, "" where it sent none
+}
+
+// ParseLockedDatagram reads an answer to [LockedDatagram]; false means that it is
+// none.
+func ParseLockedDatagram(answer []byte) (Locked, bool) {
 	if len(answer) <= klapHeader {
-		return false
+		return Locked{}, false
 	}
 	var a struct {
 		Result struct {
+			Model  string `json:"device_model"`
+			MAC    string `json:"mac"`
 			Scheme struct {
 				Type string `json:"encrypt_type"`
 			} `json:"mgt_encrypt_schm"`
 		} `json:"result"`
 	}
-	return json.Unmarshal(answer[klapHeader:], &a) == nil && a.Result.Scheme.Type != ""
+	if json.Unmarshal(answer[klapHeader:], &a) != nil || a.Result.Scheme.Type == "" {
+		return Locked{}, false
+	}
+	mac, _ := CanonicalMAC(a.Result.MAC)
+	return Locked{Model: a.Result.Model, MAC: mac}, true
 }

@@ -48,12 +48,13 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	fs.IntVar(&s.fleet.Columns, "columns", 5, "`columns` of workplaces per floor")
 	fs.IntVar(&s.fleet.Rooms, "rooms", 6, "meeting `rooms` per floor")
 	fs.IntVar(&s.fleet.Printers, "printers", 2, "`printers` per floor")
+	fs.IntVar(&s.fleet.Unknown, "unknown", 0, "`plugs` per floor that no place has; they are not in the inventory")
 	fs.IntVar(&s.fleet.Block, "block", 0, "use 127.`n`.0.0/16 (default the first free one)")
 	fs.IntVar(&s.fleet.Port, "port", hs110.Port, "`port` that the plugs listen on, TCP and UDP")
 	fs.Float64Var(&s.speed, "speed", 1, "let the plugs' clocks run so many `times` as fast: loads and energy, not answers")
 	fs.StringVar(&s.at, "at", "", "let the plugs' clocks start at this `time` of today, such as 10:30")
 	fs.StringVar(&s.inventory, "inventory", "", "write the places as lines of a YAML inventory to `file`, - for standard output")
-	fs.BoolVar(&s.list, "list", false, "write id, address, deviceId and MAC of each plug to standard output, tab-separated")
+	fs.BoolVar(&s.list, "list", false, "write id (- for none), address, deviceId and MAC of each plug to standard output, tab-separated")
 	fs.BoolVar(&s.numbered, "numbered", false, "count instead of measuring: the n-th answer of a meter has n Wh and n mod 3000 W")
 	fs.BoolVar(&s.orders, "orders", false, "read faults from standard input while running: lines of \"PLACES FAULT\"")
 	fs.BoolVar(&s.version, "version", false, "print the version and end")
@@ -64,7 +65,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	fs.Usage = func() {
 		fmt.Fprint(stderr, intro)
 		fs.PrintDefaults()
-		fmt.Fprintf(stderr, "\nPLACES is an id, * and ? stand for any characters. Faults:\n\n%s\nWith -orders also:\nreboot:2s      starts again, away for so long; the energy counter restarts\non, off        as the button on the plug\n", hs110test.Orders)
+		fmt.Fprintf(stderr, "\nPLACES is an id, * and ? stand for any characters. Faults:\n\n%s\nWith -orders also:\nreboot:2s      starts again, away for so long; the energy counter restarts\non, off        as the button on the plug\nmove:ADDRESS   has another address from now on, as by DHCP\nupdate:TEXT    has another firmware version\n", hs110test.Orders)
 	}
 	if err := fs.Parse(args); err != nil {
 		return nil, err
@@ -148,7 +149,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err := tell(fleet, s, stdout); err != nil {
 		return err
 	}
-	fmt.Fprintf(stderr, "plugsim: ready, %d plugs on 127.%d.0.0/16 port %d\n", len(fleet.Plugs), fleet.Block, fleet.Port)
+	fmt.Fprintf(stderr, "plugsim: ready, %d plugs on 127.%d.0.0/16 port %d\n", len(fleet.Plugs)+len(fleet.Unknown), fleet.Block, fleet.Port)
 	if s.orders {
 		// Left behind at the end: a read of standard input cannot be stopped, and the process ends.
 		go takeOrders(fleet, stdin, stderr) //nolint:contextcheck // as above
@@ -162,6 +163,11 @@ func tell(fleet *hs110test.Fleet, s *settings, stdout io.Writer) error {
 	if s.list {
 		for _, p := range fleet.Plugs {
 			if _, err := fmt.Fprintf(stdout, "%s\t%s\t%s\t%s\n", p.ID, p.Address(), p.DeviceID(), p.MAC()); err != nil {
+				return fmt.Errorf("list the plugs: %w", err)
+			}
+		}
+		for _, p := range fleet.Unknown {
+			if _, err := fmt.Fprintf(stdout, "-\t%s\t%s\t%s\n", p.Address(), p.DeviceID(), p.MAC()); err != nil {
 				return fmt.Errorf("list the plugs: %w", err)
 			}
 		}
@@ -240,6 +246,13 @@ func action(order string) (func(*hs110test.Plug) error, error) {
 	switch kind {
 	case "on", "off":
 		return func(p *hs110test.Plug) error { p.Press(kind == "on"); return nil }, nil
+	case "move":
+		if arg == "" {
+			return nil, fmt.Errorf("order %q: no address", order)
+		}
+		return func(p *hs110test.Plug) error { return p.Move(arg) }, nil
+	case "update":
+		return func(p *hs110test.Plug) error { p.Update(arg); return nil }, nil
 	case "reboot":
 		down, err := time.ParseDuration(arg)
 		if arg == "" {

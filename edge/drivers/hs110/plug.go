@@ -28,8 +28,9 @@ const ReadBack = 350 * time.Millisecond
 // Options say which plug is at a place and how to treat it.
 type Options struct {
 	Address string // IP address or name, with or without a port
-	// DeviceID and MAC are the plug's identity, checked at each exchange;
-	// unchecked where empty. One is enough.
+	// DeviceID and MAC are the plug's identity, checked at each exchange. One is
+	// enough; where both are empty the first plug that answers is the one from
+	// then on, for an address may pass to another.
 	DeviceID, MAC string
 	MaxPower      device.Watts // highest plausible power, default [hs110.MaxPower]
 
@@ -50,6 +51,8 @@ type Plug struct {
 	client *hs110.Client
 	info   Info
 	meter  meter
+	// pinned is the identity of the first that answered, where opts has none.
+	pinned struct{ deviceID, mac string }
 }
 
 // meter is what is known of the plug's energy meter.
@@ -114,8 +117,15 @@ func (p *Plug) Waiting() (polls, commands int) {
 	return polls, commands
 }
 
-// Move sets the address that the plug has from now on. A question on its way
-// still goes to the old one.
+// Address is where the plug is asked, with its port.
+func (p *Plug) Address() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.client.Address()
+}
+
+// Move sets the address that the plug has from now on. Which plug it is stays as
+// it was. A question on its way still goes to the old one.
 func (p *Plug) Move(address string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -219,11 +229,20 @@ func (p *Plug) look(ctx context.Context, c *hs110.Client) (hs110.Info, error) {
 func (p *Plug) identify(c *hs110.Client, op string, i *hs110.Info) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	err := c.Identify(op, i, p.opts.DeviceID, p.opts.MAC)
+	deviceID, mac := p.identity()
+	err := c.Identify(op, i, deviceID, mac)
 	if err != nil && p.client == c {
 		p.meter = unknown
 	}
 	return err
+}
+
+// identity is which plug belongs here; the caller holds the lock.
+func (p *Plug) identity() (deviceID, mac string) {
+	if p.opts.DeviceID == "" && p.opts.MAC == "" {
+		return p.pinned.deviceID, p.pinned.mac
+	}
+	return p.opts.DeviceID, p.opts.MAC
 }
 
 // learn remembers an answer of the right plug. An answer from before [Plug.Move]
@@ -236,6 +255,7 @@ func (p *Plug) learn(c *hs110.Client, i *hs110.Info, meterErr error) {
 	}
 	swapped := p.info.DeviceID != i.DeviceID || p.info.Firmware != i.Firmware
 	p.info = Info{Info: *i, Address: c.Address(), Time: time.Now()}
+	p.pinned.deviceID, p.pinned.mac = i.DeviceID, i.MAC
 	switch {
 	case errors.Is(meterErr, hs110.ErrNoMeter), !i.HasMeter(): // what it does counts more than what it says
 		p.meter = absent

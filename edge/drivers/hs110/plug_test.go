@@ -176,6 +176,35 @@ func TestPollRefusesAPlugThatTookTheAddress(t *testing.T) {
 	}
 }
 
+// Where nobody says which plug belongs to a place, the first that answers does:
+// its address may pass to another, which is at another place.
+func TestThePlugThatAnsweredFirstIsTheOneWhereNobodySaysWhich(t *testing.T) {
+	sim := hs110test.New(t, hs110test.Options{})
+	p := mustPlug(t, driver.Options{Address: sim.Address()})
+	if _, err := p.Poll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	address := sim.Address()
+	_ = sim.Close()
+	thief, err := hs110test.Start(address, hs110test.Options{DeviceID: strings.Repeat("0", 40)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { thief.Close() })
+	if m, err := p.Poll(t.Context()); reason(err) != "wrong plug" || m.Power != nil {
+		t.Errorf("poll: %+v, %v", m, err)
+	}
+	if _, err := p.Switch(t.Context(), false); reason(err) != "wrong plug" || !thief.On() {
+		t.Errorf("switch: %v, the other is on: %v", err, thief.On())
+	}
+	if err := p.Move(hs110test.New(t, hs110test.Options{DeviceID: sim.DeviceID(), MAC: sim.MAC()}).Address()); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := p.Poll(t.Context()); err != nil || m.Power == nil {
+		t.Errorf("after it moved: %+v, %v", m, err)
+	}
+}
+
 func TestAnAnswerFromBeforeTheMoveTellsNothingOfTheNewAddress(t *testing.T) {
 	other := hs110test.New(t, hs110test.Options{})
 	var p *driver.Plug

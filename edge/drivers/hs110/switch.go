@@ -42,14 +42,9 @@ func (p *Plug) Switch(ctx context.Context, on bool) (readBack bool, err error) {
 // have passed to another plug since the last poll, and a power strip without a
 // relay of its own switches all its outlets.
 func (p *Plug) switchable(ctx context.Context, c *hs110.Client) error {
-	p.mu.Lock()
-	info, sure := p.info.Info, p.info.Address == c.Address() && p.opts.DeviceID == "" && p.opts.MAC == ""
-	p.mu.Unlock()
-	if !sure {
-		var err error
-		if info, err = p.look(ctx, c); err != nil {
-			return err
-		}
+	info, err := p.look(ctx, c)
+	if err != nil {
+		return err
 	}
 	return hasRelay(c, &info)
 }

@@ -42,7 +42,7 @@ func TestCommandsGoBeforePolls(t *testing.T) {
 	waitFor(t, func() bool { _, commands := p.Waiting(); return commands == 1 })
 	release()
 	wg.Wait()
-	if got, want := asked.kinds(), "ipsippp"; got != want {
+	if got, want := asked.kinds(), "ipisippp"; got != want {
 		t.Errorf("asked %q, want %q", got, want)
 	}
 	if got, want := sim.MaxBusy(), 1; got != want {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +23,8 @@ import (
 type FleetOptions struct {
 	Floors                         int // default 1
 	Rows, Columns, Rooms, Printers int // per floor
+	// Unknown plugs per floor are there and no place's.
+	Unknown int
 
 	// Block is the second number of the addresses, 1 to 254; 0 takes the first
 	// of the blocks 127.<n>.0.0/16 that no other fleet has.
@@ -45,12 +48,22 @@ type FleetPlug struct {
 // Fleet is a building of plugs that run. They are the same at each start, by
 // their ids: hardware, identity, load and name.
 type Fleet struct {
-	Plugs []FleetPlug // floor by floor: workplaces, rooms, printers
-	Block int
-	Port  int
+	Plugs   []FleetPlug // floor by floor: workplaces, rooms, printers
+	Unknown []*Plug     // floor by floor: those that no place has
+	Block   int
+	Port    int
 
 	claim     net.Listener // shows to other fleets that the block is taken
 	broadcast *Broadcast
+}
+
+// perFloor is the number of plugs on a floor.
+func (o FleetOptions) perFloor() int { return o.Rows*o.Columns + o.Rooms + o.Printers + o.Unknown }
+
+// host is the address of the i-th plug of the n-th floor, both from 0.
+func (o FleetOptions) host(block, n, i int) string {
+	nets := (o.perFloor() + perNet - 1) / perNet
+	return fmt.Sprintf("127.%d.%d.%d", block, 1+n*nets+i/perNet, 1+i%perNet)
 }
 
 // perNet is how many plugs share the first three numbers of an address.
@@ -60,8 +73,8 @@ const perNet = 250
 func StartFleet(o FleetOptions) (*Fleet, error) {
 	o.Floors = cmp.Or(o.Floors, 1)
 	o.Port = cmp.Or(o.Port, hs110.Port)
-	floor := o.Rows*o.Columns + o.Rooms + o.Printers
-	if nets := (floor + perNet - 1) / perNet; min(o.Floors, o.Rows, o.Columns, o.Rooms, o.Printers) < 0 || o.Floors*nets > 250 {
+	floor := o.perFloor()
+	if nets := (floor + perNet - 1) / perNet; min(o.Floors, o.Rows, o.Columns, o.Rooms, o.Printers, o.Unknown) < 0 || o.Floors*nets > 250 {
 		return nil, fmt.Errorf("start fleet: %d floors of %d plugs: want at most %d plugs, and no negative number", o.Floors, floor, 250*perNet)
 	}
 	if o.Block != 0 {
@@ -93,19 +106,24 @@ func startBlock(o FleetOptions, block int) (f *Fleet, err error) {
 	taken := map[string]bool{}
 	for n := range o.Floors {
 		for i, id := range floorIDs(o, n+1) {
-			nets := (o.Rows*o.Columns + o.Rooms + o.Printers + perNet - 1) / perNet
-			host := fmt.Sprintf("127.%d.%d.%d", block, 1+n*nets+i/perNet, 1+i%perNet)
-			p, err := startMember(id, host, o, taken)
+			p, err := startMember(id, o.host(block, n, i), o, taken)
 			if err != nil {
 				return f, err
 			}
 			f.Plugs = append(f.Plugs, FleetPlug{Plug: p, ID: id, Floor: n + 1})
 		}
+		for i := range o.Unknown {
+			p, err := startUnknown(o.host(block, n, o.perFloor()-o.Unknown+i), n+1, i, o, taken)
+			if err != nil {
+				return f, err
+			}
+			f.Unknown = append(f.Unknown, p)
+		}
 	}
 	if !o.NoBroadcast {
-		plugs := make([]*Plug, len(f.Plugs))
+		plugs := slices.Clone(f.Unknown)
 		for i := range f.Plugs {
-			plugs[i] = f.Plugs[i].Plug
+			plugs = append(plugs, f.Plugs[i].Plug)
 		}
 		if f.broadcast, err = ListenBroadcast(o.Port, plugs); err != nil {
 			return f, err
@@ -148,13 +166,7 @@ func startMember(id device.ID, host string, o FleetOptions, taken map[string]boo
 		Hardware:    [...]Hardware{HW1, HW2, HW4}[seed%3],
 		KLAPAddress: host + ":20002",
 	}
-	for n := 0; ; n++ { // a MAC has 26 free bits here, too few to be sure
-		po.DeviceID, po.MAC = Identity(name + strings.Repeat("+", n))
-		if !taken[po.MAC] {
-			break
-		}
-	}
-	taken[po.MAC] = true
+	po.DeviceID, po.MAC = freeIdentity(name, taken)
 	_, place, _ := strings.Cut(name, ".")
 	switch id.PlaceType() {
 	case "g":
@@ -168,6 +180,26 @@ func startMember(id device.ID, host string, o FleetOptions, taken map[string]boo
 		o.Adjust(id, &po)
 	}
 	return Start(net.JoinHostPort(host, strconv.Itoa(o.Port)), po)
+}
+
+// startUnknown starts the i-th plug of a floor that no place has.
+func startUnknown(host string, floor, i int, o FleetOptions, taken map[string]bool) (*Plug, error) {
+	name := fmt.Sprintf("unknown %d on floor %d", i, floor)
+	po := Options{Hardware: HW2, KLAPAddress: host + ":20002", Alias: "TP-LINK_Smart Plug_" + fmt.Sprintf("%02X%02X", floor, i)}
+	po.DeviceID, po.MAC = freeIdentity(name, taken)
+	return Start(net.JoinHostPort(host, strconv.Itoa(o.Port)), po)
+}
+
+// freeIdentity is an identity by a name whose MAC is not taken yet, and takes it:
+// a MAC has 26 free bits here, too few to be sure.
+func freeIdentity(name string, taken map[string]bool) (deviceID, mac string) {
+	for {
+		if deviceID, mac = Identity(name); !taken[mac] {
+			taken[mac] = true
+			return deviceID, mac
+		}
+		name += "+"
+	}
 }
 
 // Find is the plug at a place, nil if there is none.
@@ -187,6 +219,9 @@ func (f *Fleet) Close() error {
 	}
 	var wg sync.WaitGroup
 	for _, p := range f.Plugs {
+		wg.Go(func() { _ = p.Close() })
+	}
+	for _, p := range f.Unknown {
 		wg.Go(func() { _ = p.Close() })
 	}
 	wg.Wait()

@@ -108,3 +108,43 @@ func TestFleetAnswersBroadcasts(t *testing.T) {
 		t.Errorf("asked nobody, heard %v", heard)
 	}
 }
+
+func TestPlugsMoveAndSwap(t *testing.T) {
+	f, err := hs110test.StartFleet(hs110test.FleetOptions{Rooms: 2, Unknown: 2, Port: 19994, NoBroadcast: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if len(f.Unknown) != 2 || f.Unknown[0].Address() == f.Unknown[1].Address() {
+		t.Fatalf("unknown plugs %v", f.Unknown)
+	}
+	who := func(address string) string {
+		c, err := hs110.New(address, hs110.Options{HTTPPort: -1, KLAPPort: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		i, _ := c.Info(t.Context())
+		return i.DeviceID
+	}
+	a, b := f.Plugs[0], f.Plugs[1]
+	addressA, addressB := a.Address(), b.Address()
+	if err := hs110test.Swap(a.Plug, b.Plug); err != nil {
+		t.Fatal(err)
+	}
+	if who(addressA) != b.DeviceID() || who(addressB) != a.DeviceID() {
+		t.Error("not swapped")
+	}
+	host := strings.Split(addressA, ":")[0]
+	if err := a.Move(host[:strings.LastIndex(host, ".")] + ".200"); err != nil {
+		t.Fatal(err)
+	}
+	if who(a.Address()) != a.DeviceID() || who(addressB) != "" {
+		t.Errorf("not moved to %s", a.Address())
+	}
+	if err := b.Move(a.Address()); err == nil {
+		t.Error("moved to an address that another has")
+	}
+	if err := b.Move(addressB); err != nil || who(addressB) != b.DeviceID() {
+		t.Errorf("moved at last: %v", err)
+	}
+}

@@ -43,7 +43,7 @@ func (p *Plug) appendSysinfo(dst []byte) []byte {
 		model, feature, name = "HS100(EU)", "TIM", "Wi-Fi Smart Plug"
 	}
 	dst = append(dst, `{"sw_ver":"`...)
-	dst = append(dst, firmware...)
+	dst = append(dst, cmp.Or(p.opts.Firmware, firmware)...)
 	dst = append(dst, `","hw_ver":"`...)
 	dst = append(dst, hardware...)
 	dst = append(dst, `","model":"`...)

@@ -44,6 +44,7 @@ type Options struct {
 	Off      bool   // starts switched off
 	NoMeter  bool   // is an HS100: no ENE in its features, no emeter module
 	NoUDP    bool   // answers by TCP only
+	Firmware string // sw_ver, default one of the hardware's
 
 	// Load is what is plugged in; default [Workplace] with seed 0.
 	Load Load
@@ -67,20 +68,20 @@ type Options struct {
 
 // Plug is a simulated plug that runs. It is safe for concurrent use.
 type Plug struct {
-	opts    Options
-	address string
-	rssi    int64 // dBm at its place
-	done    chan struct{}
-	wg      sync.WaitGroup
+	rssi int64 // dBm at its place
+	done chan struct{}
+	wg   sync.WaitGroup
 
 	requests, struck, maxBusy atomic.Int64
 
-	mu     sync.Mutex // protects what follows
-	state  state
-	fault  Fault
-	asked  int // questions since the fault was set
-	down   int // reboots that have not ended
-	closed bool
+	mu      sync.Mutex // protects what follows; in opts only what can change
+	opts    Options
+	address string
+	state   state
+	fault   Fault
+	asked   int // questions since the fault was set
+	down    int // reboots that have not ended
+	closed  bool
 
 	listener *net.TCPListener // nil while it refuses
 	udp      *net.UDPConn     // nil while it refuses
@@ -141,7 +142,8 @@ func New(t TB, o Options) *Plug {
 	return p
 }
 
-// listen opens both ports; p.mu is held. The first call settles the port.
+// listen opens both ports; p.mu is held. The first call at an address settles the
+// port.
 func (p *Plug) listen() error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(context.Background(), "tcp4", p.address)
@@ -152,9 +154,7 @@ func (p *Plug) listen() error {
 	if !ok {
 		return errors.Join(fmt.Errorf("listener of type %T", l), l.Close())
 	}
-	if a := tcp.Addr().String(); a != p.address { // only the first time: Address reads without the mutex
-		p.address = a
-	}
+	p.address = tcp.Addr().String()
 	if !p.opts.NoUDP {
 		udp, err := listenUDP(p.address)
 		if err != nil {
@@ -198,7 +198,11 @@ func (p *Plug) Close() error {
 }
 
 // Address is the plug's "host:port".
-func (p *Plug) Address() string { return p.address }
+func (p *Plug) Address() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.address
+}
 
 // DeviceID is the deviceId that the plug answers, 40 hexadecimal digits.
 func (p *Plug) DeviceID() string { return p.opts.DeviceID }
