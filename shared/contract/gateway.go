@@ -140,6 +140,12 @@ type Site struct {
 	Name         string `json:"name"`
 	DefaultFloor int    `json:"default_floor"`
 	TimeZone     string `json:"time_zone"` // IANA name
+	// Rows and Columns are the most workplaces of a floor either way, 0 where there
+	// are none.
+	Rows    int `json:"rows,omitempty"`
+	Columns int `json:"columns,omitempty"`
+	// Revision grows with each change.
+	Revision uint64 `json:"revision,omitempty"`
 }
 
 // GatewayInfo is retained on registry/gateways/<gateway>.
@@ -150,6 +156,8 @@ type GatewayInfo struct {
 	ConfigVersion uint64 `json:"config_version"`
 	// StaggerMillis is the pause between two plugs that one command switches on.
 	StaggerMillis int `json:"stagger_ms,omitempty"`
+	// Revision grows with each change of what the registry has of the gateway.
+	Revision uint64 `json:"revision,omitempty"`
 	// Trust is how far the enrolment has come; empty where nobody enrols.
 	Trust Trust `json:"trust,omitempty"`
 	// Certificates are those in force: the broker lets the gateway in with these
@@ -167,7 +175,14 @@ type Place struct {
 	Protected string       `json:"protected,omitempty"`
 	MaxPower  device.Watts `json:"max_power_w,omitempty"`
 	Driver    string       `json:"driver"`
-	Address   string       `json:"address"`
+	Address   string       `json:"address"` // empty where no plug is known, or where it is
 	DeviceID  string       `json:"device_id,omitempty"`
 	MAC       string       `json:"mac,omitempty"`
+	// PollSeconds overrides the gateway's when not 0.
+	PollSeconds float64 `json:"poll_seconds,omitempty"`
+	// Predecessor is the place that was here before under another id; zero for
+	// none.
+	Predecessor device.ID `json:"predecessor,omitzero"`
+	// Revision grows with each change.
+	Revision uint64 `json:"revision,omitempty"`
 }
