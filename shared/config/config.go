@@ -23,8 +23,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// MaxBytes bounds a configuration file: an inventory of ten thousand plugs
-// takes about half of it.
+// MaxBytes bounds a configuration file.
 const MaxBytes = 1 << 20
 
 var (
@@ -80,7 +79,7 @@ func Load(filename string, into any) error {
 // stands in front of the errors. All mistakes come back in one *Error; into is
 // then filled as far as the file could be understood and must not be used.
 func Decode(r io.Reader, name string, into any) error {
-	root, err := parse(r)
+	root, err := parse(r, MaxBytes)
 	if err != nil {
 		return &Error{Name: name, Mistakes: []error{err}}
 	}
@@ -88,7 +87,7 @@ func Decode(r io.Reader, name string, into any) error {
 	if target.Kind() != reflect.Pointer || target.IsNil() || target.Elem().Kind() != reflect.Struct {
 		return fmt.Errorf("config: Decode needs a pointer to a struct, got %T", into)
 	}
-	d := decoder{lines: map[string]int{}}
+	d := decoder{lines: map[string]int{}, maxNodes: maxNodes}
 	d.value("", root, target.Elem())
 	mistakes := d.mistakes
 	if v, ok := into.(validator); ok {
@@ -102,14 +101,11 @@ func Decode(r io.Reader, name string, into any) error {
 	return &Error{Name: name, Mistakes: mistakes}
 }
 
-// parse reads the one document of r.
-func parse(r io.Reader) (*yaml.Node, error) {
-	text, err := io.ReadAll(io.LimitReader(r, MaxBytes+1))
+// parse reads the one document of r, at most limit bytes of it.
+func parse(r io.Reader, limit int64) (*yaml.Node, error) {
+	text, err := readAll(r, limit)
 	if err != nil {
 		return nil, err
-	}
-	if len(text) > MaxBytes {
-		return nil, ErrTooLarge
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, next yaml.Node

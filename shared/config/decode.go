@@ -37,6 +37,7 @@ var (
 type decoder struct {
 	mistakes []error
 	lines    map[string]int // by full key, for what Validate finds
+	maxNodes int            // bounds nodes
 	nodes    int            // seen so far, aliases followed
 	depth    int
 	spent    bool // one of the limits was reached
@@ -73,11 +74,11 @@ func (d *decoder) locate(err error) error {
 // value decodes n, which stands at key, into v.
 func (d *decoder) value(key string, n *yaml.Node, v reflect.Value) {
 	d.nodes++
-	if d.nodes > maxNodes || d.depth > maxDepth {
+	if d.nodes > d.maxNodes || d.depth > maxDepth {
 		if !d.spent {
 			d.add(key, n, "aliases make the file too large or too deep")
 		}
-		d.spent, d.nodes = true, maxNodes // the rest of the walk is cheap
+		d.spent, d.nodes = true, d.maxNodes // the rest of the walk is cheap
 		return
 	}
 	d.depth++
