@@ -57,7 +57,7 @@ const (
 )
 
 // Problem is why the registry did not do what it was asked.
-type Problem struct {
+type Problem struct { //nolint:errname // the word of RFC 9457, which it becomes
 	Kind   ProblemKind `json:"kind"`
 	Detail string      `json:"detail"`
 	// Mistakes are all that were found, each of one field or line.
