@@ -79,17 +79,31 @@ func guestPublishes(topic string) bool {
 		return false
 	case "responses":
 		return !strings.HasSuffix(topic, "/receipts") && !strings.HasPrefix(rest, "sp_command/")
+	case "command", "query":
+		return !isRegistry(rest)
 	}
 	return !strings.HasPrefix(topic, "$")
 }
 
-// guestHears: all but the registry, which holds hashed tokens. A filter such as
-// "#" is granted and brings no message of the registry, for each is asked about
-// again as [Hear].
+// guestHears: all but the registry, which holds hashed tokens, what it is asked,
+// and what the api is answered: join tokens and tokens of people pass there, each
+// once. A filter such as "#" is granted and brings none of this, for each message
+// is asked about again as [Hear].
 func guestHears(topic string) bool {
-	family, _, _ := strings.Cut(topic, "/")
-	return family != "registry"
+	family, rest, _ := strings.Cut(topic, "/")
+	switch family {
+	case "registry":
+		return false
+	case "command", "query":
+		return !isRegistry(rest)
+	case "responses":
+		return rest != "api" && !strings.HasPrefix(rest, "api/")
+	}
+	return true
 }
+
+// isRegistry tells what is asked of the registry from what is asked of others.
+func isRegistry(rest string) bool { return rest == "registry" || strings.HasPrefix(rest, "registry/") }
 
 // unshared is the filter in $share/<name>/<filter>.
 func unshared(filter string) string {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/metrics"
 )
 
@@ -29,6 +31,7 @@ const (
 type Broker struct {
 	server   *mqtt.Server
 	listener *listener
+	secure   *listener // nil without TLS
 	guard    *guard
 	limits   *limits
 	counted  *counters
@@ -38,37 +41,100 @@ type Broker struct {
 // Start listens, and serves until Close: ctx is for the start alone, so that the
 // parts that speak through the broker can end before it. An address that is
 // taken gives an error that says what to do.
-func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Broker, error) {
+func Start(ctx context.Context, cfg Config, log *slog.Logger, options ...Option) (*Broker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	nl, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("start the MQTT broker on %s: another program has this address; end it, or choose another "+
-			"with broker.listen in the configuration: %w", cfg.Listen, err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("start the MQTT broker on %s: %w", cfg.Listen, err)
+	var o extra
+	for _, option := range options {
+		option(&o)
 	}
 	b := &Broker{
 		limits:  &limits{maxPacket: cfg.MaxPacketBytes, large: budget(cfg), largeRoles: budget(cfg), hard: 2 * cfg.BufferBytes},
 		counted: &counters{},
 	}
-	b.listener = newListener(nl, cfg.MaxClients, b.limits, b.counted, log)
-	b.server = mqtt.New(options(cfg))
+	b.server = mqtt.New(capabilities(cfg))
 	b.guard = &guard{
-		log: log, listener: b.listener, password: cfg.Password, clients: b.server.Clients.Get, counted: b.counted,
+		log: log, refused: o.refused, enrolled: make(map[string]enrolled), password: cfg.Password, clients: b.server.Clients.Get, counted: b.counted,
 		share: int64(cfg.ClientBufferBytes), all: int64(cfg.BufferBytes),
 		retained: &retained{most: cfg.MaxRetained, mostBytes: cfg.RetainedBytes, sizes: make(map[string]int)},
 		sessions: make(map[string]*conn),
 	}
-	b.listener.left = b.guard.leave
+	if err := b.listen(ctx, cfg, o.tls); err != nil {
+		return nil, err
+	}
 	if err := b.serve(); err != nil {
-		_ = nl.Close()
+		b.unlisten()
 		return nil, fmt.Errorf("start the MQTT broker on %s: %w", cfg.Listen, err)
 	}
-	log.InfoContext(ctx, "broker listens", slog.String("source", b.Addr()))
+	log.InfoContext(ctx, "broker listens", slog.String("source", b.Addr()), slog.String("tls", b.SecureAddr()))
 	return b, nil
+}
+
+// Option is what a program passes beside the operator's Config.
+type Option func(*extra)
+
+type extra struct {
+	tls     *tls.Config
+	refused func(contract.Audited)
+}
+
+// Secured gives the listener of Config.TLS its certificate and the authority of
+// its clients, who must be asked for theirs.
+func Secured(config *tls.Config) Option { return func(o *extra) { o.tls = config } }
+
+// OnRefusal is called for what clients did against the rules, each breach once a
+// minute and at most a hundred of them. It must not block.
+func OnRefusal(refused func(contract.Audited)) Option { return func(o *extra) { o.refused = refused } }
+
+// listen takes the addresses.
+func (b *Broker) listen(ctx context.Context, cfg Config, secure *tls.Config) error {
+	plain, err := take(ctx, cfg.Listen, "broker.listen")
+	if err != nil {
+		return err
+	}
+	b.listener = b.newListener(plain, nil, cfg.MaxClients)
+	if cfg.TLS.Listen == "" {
+		return nil
+	}
+	if secure == nil || secure.ClientAuth != tls.RequireAndVerifyClientCert {
+		b.unlisten()
+		return errors.New("start the MQTT broker: tls.listen needs a certificate and asks for those of clients")
+	}
+	other, err := take(ctx, cfg.TLS.Listen, "broker.tls.listen")
+	if err != nil {
+		b.unlisten()
+		return err
+	}
+	b.secure = b.newListener(other, secure, cfg.MaxClients)
+	return nil
+}
+
+func (b *Broker) newListener(l net.Listener, secure *tls.Config, most int) *listener {
+	n := newListener(l, secure, most, b.limits, b.counted, b.guard.log)
+	n.left, n.bad = b.guard.leave, b.guard.handshakeFailed
+	return n
+}
+
+func take(ctx context.Context, address, key string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("start the MQTT broker on %s: another program has this address; end it, or choose another "+
+			"with %s in the configuration: %w", address, key, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start the MQTT broker on %s: %w", address, err)
+	}
+	return l, nil
+}
+
+// unlisten gives the addresses back before anything is served.
+func (b *Broker) unlisten() {
+	for _, l := range []*listener{b.listener, b.secure} {
+		if l != nil {
+			_ = l.Listener.Close()
+		}
+	}
 }
 
 func budget(cfg Config) *semaphore.Weighted {
@@ -83,12 +149,17 @@ func (b *Broker) serve() error {
 	if err := b.server.AddListener(b.listener); err != nil {
 		return err
 	}
+	if b.secure != nil {
+		if err := b.server.AddListener(b.secure); err != nil {
+			return err
+		}
+	}
 	return b.server.Serve()
 }
 
-// options turns off what mochi 2.7.9 would do by itself: forget retained
+// capabilities turns off what mochi 2.7.9 would do by itself: forget retained
 // messages after a day, keep sessions, log each packet.
-func options(cfg Config) *mqtt.Options {
+func capabilities(cfg Config) *mqtt.Options {
 	c := mqtt.NewDefaultServerCapabilities()
 	c.MaximumClients = int64(cfg.MaxClients)
 	c.MaximumMessageExpiryInterval = 0
@@ -108,6 +179,17 @@ func (b *Broker) Addr() string { return b.listener.Address() }
 
 // URL is where links connect to, tcp://host:port.
 func (b *Broker) URL() string { return "tcp://" + b.Addr() }
+
+// SecureAddr is host:port of the listener with TLS, "" when there is none.
+func (b *Broker) SecureAddr() string {
+	if b.secure == nil {
+		return ""
+	}
+	return b.secure.Address()
+}
+
+// SecureURL is where clients with a certificate connect to, tls://host:port.
+func (b *Broker) SecureURL() string { return "tls://" + b.SecureAddr() }
 
 // Close ends all connections, lets their last words out for a second at most,
 // and waits for it. Safe twice.
@@ -138,5 +220,6 @@ func (b *Broker) Register(reg *metrics.Registry) {
 	reg.CounterFunc("wattline_broker_connections_refused_total", "Connections closed because there were too many.", count(&b.counted.refused))
 	reg.CounterFunc("wattline_broker_denied_total", "Publishes, subscriptions and wills against the access rules.", count(&b.counted.denied))
 	reg.CounterFunc("wattline_broker_takeovers_total", "Connections ended by a newer one with the same client id.", count(&b.counted.takeover))
+	reg.CounterFunc("wattline_broker_handshakes_failed_total", "Connections that came to no TLS, or showed no certificate of this site.", count(&b.counted.handshakes))
 	reg.CounterFunc("wattline_broker_panics_total", "Clients that made the broker library panic.", count(&b.counted.panics))
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/wattline/wattline/shared/config"
+	"github.com/wattline/wattline/shared/pki"
 )
 
 // Config says where the broker listens and how much it may hold. The zero value
@@ -14,6 +15,8 @@ import (
 type Config struct {
 	// Listen is host:port on loopback; port 0 takes a free one.
 	Listen string `yaml:"listen"`
+	// TLS is for clients on other machines; off while it has no Listen.
+	TLS TLS `yaml:"tls"`
 	// Password sets the roles of the cloud, who give it with the user name
 	// [RoleUser], apart from other clients of this machine. Empty trusts them all.
 	Password config.Secret `yaml:"password"`
@@ -30,6 +33,40 @@ type Config struct {
 	// not fit is passed on but not kept.
 	MaxRetained   int `yaml:"max_retained"`
 	RetainedBytes int `yaml:"retained_bytes"`
+}
+
+// TLS is the listener on which everybody shows a certificate of the site.
+type TLS struct {
+	// Listen is host:port, such as 0.0.0.0:8883; empty for none.
+	Listen string `yaml:"listen"`
+	// Names are the DNS names and addresses by which clients connect, for the
+	// certificate that the site's authority issues. Without any it is for this
+	// machine's name and addresses.
+	Names []string `yaml:"names"`
+	// CA is the authority of the clients, Cert and Key the broker's own
+	// certificate; what is empty comes from the site's authority on this machine.
+	CA   string `yaml:"ca"`
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// Files are those that are configured.
+func (t TLS) Files() pki.Files { return pki.Files{CA: t.CA, Cert: t.Cert, Key: t.Key} }
+
+// Validate reports all mistakes at once, by key.
+func (t TLS) Validate() error {
+	var errs []error
+	if t.Listen != "" {
+		if _, _, err := net.SplitHostPort(t.Listen); err != nil {
+			errs = append(errs, fmt.Errorf("listen: %q is not host:port, such as 0.0.0.0:8883", t.Listen))
+		}
+	}
+	for i, name := range t.Names {
+		if err := pki.CheckHost(name); err != nil {
+			errs = append(errs, fmt.Errorf("names[%d]: %w", i, err))
+		}
+	}
+	return errors.Join(append(errs, t.Files().Validate())...)
 }
 
 // RoleUser is the user name of the cloud's own roles.
@@ -50,7 +87,7 @@ func DefaultConfig() Config {
 
 // Validate reports all mistakes at once, by key.
 func (c *Config) Validate() error {
-	errs := []error{checkListen(c.Listen)}
+	errs := []error{checkListen(c.Listen), config.Key("tls", c.TLS.Validate())}
 	least := func(key string, value, least int) {
 		if value < least {
 			errs = append(errs, fmt.Errorf("%s: %d is less than %d", key, value, least))
@@ -68,8 +105,7 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// checkListen holds the broker to loopback: it has no TLS and no credentials of
-// gateways yet.
+// checkListen holds the plain listener to loopback: nothing on it is proven.
 func checkListen(address string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -79,6 +115,6 @@ func checkListen(address string) error {
 	if host == "localhost" || err == nil && ip.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("listen: %q is not on loopback; the embedded broker has neither TLS nor credentials for gateways, "+
-		"so let it listen on 127.0.0.1 or use an MQTT broker of your own for other machines", address)
+	return fmt.Errorf("listen: %q is not on loopback, and there is neither TLS nor proof of who a client is on this listener: "+
+		"let it listen on 127.0.0.1, and let other machines in by tls.listen", address)
 }

@@ -2,7 +2,10 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -39,8 +42,9 @@ var (
 // client does. Read, SetDeadline are for one goroutine, Write and Close for any.
 type conn struct {
 	net.Conn
-	limits *limits
-	gone   chan struct{} // closed when mochi has done with it
+	listener *listener
+	limits   *limits
+	gone     chan struct{} // closed when mochi has done with it
 	// life ends when the connection begins to close.
 	life context.Context //nolint:containedctx // it is the connection's life, not a call's
 	die  context.CancelFunc
@@ -53,8 +57,10 @@ type conn struct {
 	lent         *semaphore.Weighted
 	held, passed int64
 
-	who      Who // set before the session is established
+	who      Who               // set before the session is established
+	leaf     *x509.Certificate // verified; nil on the plain listener. Set before mochi reads
 	id       string
+	expiry   *time.Timer // ends the connection with its certificate; nil without one
 	inflight ledger
 	evicted  bool // the listener's, under its lock
 
@@ -183,8 +189,52 @@ func (c *conn) SetDeadline(t time.Time) error {
 
 // drop closes without last words.
 func (c *conn) drop() {
-	_ = c.Conn.Close()
+	c.hangUp()
 	_ = c.Close()
+}
+
+// hangUp closes the network connection without waiting: TLS would first write a
+// farewell to a peer that may not read.
+func (c *conn) hangUp() {
+	if secure, ok := c.Conn.(*tls.Conn); ok {
+		_ = secure.NetConn().Close()
+		return
+	}
+	_ = c.Conn.Close()
+}
+
+// linger lets the alert of a failed handshake reach the client: closing while
+// something of it is unread would reset the connection under the alert.
+func (c *conn) linger() {
+	secure, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return
+	}
+	raw, ok := secure.NetConn().(*net.TCPConn)
+	if !ok || raw.CloseWrite() != nil || raw.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, raw, readBuffer)
+}
+
+// handshake makes the connection secure and finds the client's certificate. It
+// ends in good time whatever the client does.
+func (c *conn) handshake() error {
+	secure, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(c.life, connectTime)
+	defer cancel()
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	state := secure.ConnectionState()
+	if len(state.VerifiedChains) == 0 {
+		return errors.New("no certificate")
+	}
+	c.leaf = state.PeerCertificates[0]
+	return nil
 }
 
 // Close lets the last words out, for a second at most, and stops the reader at
@@ -204,6 +254,9 @@ func (c *conn) Close() error {
 
 // end gives back what the connection held. mochi and the writer have ended.
 func (c *conn) end() {
+	if c.expiry != nil {
+		c.expiry.Stop()
+	}
 	if n := c.held + c.passed; n > 0 {
 		c.lent.Release(n)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/wattline/wattline/shared/config"
+	"github.com/wattline/wattline/shared/contract"
 )
 
 const (
@@ -23,7 +24,6 @@ const (
 type guard struct {
 	mqtt.HookBase
 	log      *slog.Logger
-	listener *listener
 	password config.Secret
 	clients  func(id string) (*mqtt.Client, bool)
 	share    int64 // bytes that may wait for one client,
@@ -33,18 +33,24 @@ type guard struct {
 	denials  limiter
 	unkept   limiter
 
-	mu       sync.Mutex // protects sessions
+	refused func(contract.Audited) // may be nil
+
+	mu       sync.Mutex // protects the fields below
 	sessions map[string]*conn
+	enrolled map[string]enrolled // by gateway
+	teller   teller
 }
 
 // counters are what mochi does not count.
 type counters struct {
-	refused  atomic.Int64 // connections
-	denied   atomic.Int64 // publishes, subscriptions and wills against the rules
-	slow     atomic.Int64 // messages dropped because their receiver had too many waiting
-	unkept   atomic.Int64 // retained messages that did not fit
-	panics   atomic.Int64
-	takeover atomic.Int64 // connections ended by a newer one with their id
+	refused atomic.Int64 // connections
+	denied  atomic.Int64 // publishes, subscriptions and wills against the rules
+	slow    atomic.Int64 // messages dropped because their receiver had too many waiting
+	unkept  atomic.Int64 // retained messages that did not fit
+	panics  atomic.Int64
+	// handshakes of TLS that came to nothing
+	handshakes atomic.Int64
+	takeover   atomic.Int64 // connections ended by a newer one with their id
 }
 
 // ID names the hook for mochi.
@@ -72,7 +78,7 @@ func (g *guard) OnConnect(cl *mqtt.Client, _ packets.Packet) error {
 	if c == nil {
 		return packets.ErrServerUnavailable
 	}
-	g.listener.spoke(c)
+	c.listener.spoke(c)
 	if len(cl.ID) > maxClientID {
 		return packets.ErrClientIdentifierNotValid
 	}
@@ -88,7 +94,10 @@ func (g *guard) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 	case c == nil:
 		return false
 	case write && !Allowed(c.who, Publish, topic):
-		g.deny("publish", cl.ID, topic)
+		g.refuse(c, "publish", topic, "not a topic of its own")
+		return false
+	case write && g.impostor(c.who, topic):
+		g.refuse(c, "publish", topic, errUnsaid.Error())
 		return false
 	case write:
 		return true
@@ -131,7 +140,7 @@ func (g *guard) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	have := cl.State.Subscriptions.Len()
 	for i := range pk.Filters {
 		if have++; have > maxSubscriptions || !Allowed(c.who, Subscribe, pk.Filters[i].Filter) {
-			g.deny("subscribe", cl.ID, pk.Filters[i].Filter)
+			g.refuse(c, "subscribe", pk.Filters[i].Filter, "not a topic of its own, or too many")
 			pk.Filters[i].Filter = ""
 		}
 	}
@@ -201,13 +210,6 @@ func (g *guard) keep(topic string, size int) bool {
 		g.log.Warn("no room for more retained messages", slog.String("topic", clip(topic)))
 	}
 	return false
-}
-
-func (g *guard) deny(what, id, topic string) {
-	g.counted.denied.Add(1)
-	if g.denials.due() {
-		g.log.Warn("client refused", slog.String("rule", what), slog.String("source", clip(id)), slog.String("topic", clip(topic)))
-	}
 }
 
 // clip bounds a text of a stranger for the log.

@@ -3,6 +3,7 @@ package broker
 import (
 	"container/list"
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -23,6 +24,9 @@ const (
 // bounds the connections, and has ended all of them when Close returns.
 type listener struct {
 	net.Listener
+	name    string             // tcp or tls
+	tls     *tls.Config        // nil on the plain one
+	bad     func(*conn, error) // told of handshakes that came to nothing
 	log     *slog.Logger
 	limits  *limits
 	most    int
@@ -40,15 +44,19 @@ type listener struct {
 
 var _ listeners.Listener = (*listener)(nil)
 
-func newListener(l net.Listener, most int, limits *limits, counted *counters, log *slog.Logger) *listener {
-	return &listener{Listener: l, log: log, limits: limits, most: most, counted: counted, open: make(map[*conn]*list.Element), silent: list.New()}
+func newListener(l net.Listener, secure *tls.Config, most int, limits *limits, counted *counters, log *slog.Logger) *listener {
+	name := "tcp"
+	if secure != nil {
+		name = "tls"
+	}
+	return &listener{Listener: l, name: name, tls: secure, log: log, limits: limits, most: most, counted: counted, open: make(map[*conn]*list.Element), silent: list.New()}
 }
 
 // Init, ID, Address and Protocol are mochi's.
 func (l *listener) Init(*slog.Logger) error { return nil }
-func (l *listener) ID() string              { return "tcp" }
+func (l *listener) ID() string              { return l.name }
 func (l *listener) Address() string         { return l.Addr().String() }
-func (l *listener) Protocol() string        { return "tcp" }
+func (l *listener) Protocol() string        { return l.name }
 
 // Serve accepts until Close. mochi calls it on a goroutine of its own.
 func (l *listener) Serve(establish listeners.EstablishFn) {
@@ -62,10 +70,15 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 			time.Sleep(acceptWait) // descriptors may come back
 			continue
 		}
+		if l.tls != nil {
+			nc = tls.Server(nc, l.tls)
+		}
 		c := newConn(nc, l.limits)
+		c.listener = l
 		if !l.admit(c, establish) {
 			l.counted.refused.Add(1)
-			_ = nc.Close()
+			c.die()
+			c.hangUp()
 		}
 	}
 }
@@ -115,6 +128,11 @@ func (l *listener) handle(c *conn, establish listeners.EstablishFn) {
 				slog.Any("err", p), slog.String("stack", string(debug.Stack())))
 		}
 	}()
+	if err := c.handshake(); err != nil {
+		l.bad(c, err)
+		c.linger()
+		return
+	}
 	_ = establish(l.ID(), c) // how a client left is not news
 }
 

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"crypto/subtle"
+	"errors"
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -16,51 +17,78 @@ const takeoverTime = 5 * time.Second // for an older connection with the same id
 // list of clients, which hears nothing from there on.
 func (g *guard) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 	c := connOf(cl)
-	who, ok := g.identify(cl.ID, pk.Connect)
-	if !ok {
+	var err error
+	if c.leaf != nil {
+		c.who, err = certified(c.leaf, cl.ID, pk.Connect)
+	} else {
+		c.who, err = g.identify(cl.ID, pk.Connect)
+	}
+	if err == nil {
+		err = g.takeOver(c)
+	}
+	if err != nil {
+		g.refuse(c, "connect", cl.ID, err.Error())
 		return false
 	}
-	c.who = who
-	return g.takeOver(c)
+	c.watchExpiry()
+	return true
 }
 
-func (g *guard) identify(id string, connect packets.ConnectParams) (Who, bool) {
+// Why a client without a certificate is refused.
+var (
+	errPassword = errors.New("wrong password of the roles")
+	errWill     = errors.New("its will is on a topic that it may not publish on, or of a gateway that its client id does not name")
+	errStranger = errors.New("another kind of client has its client id")
+	errStays    = errors.New("the older connection with its client id does not end")
+)
+
+// identify finds out who a client on the plain listener claims to be.
+func (g *guard) identify(id string, connect packets.ConnectParams) (Who, error) {
 	secret := g.password.Reveal()
 	if string(connect.Username) == RoleUser && secret != "" {
-		return Who{Role: true}, subtle.ConstantTimeCompare(connect.Password, []byte(secret)) == 1
+		if subtle.ConstantTimeCompare(connect.Password, []byte(secret)) != 1 {
+			return Who{}, errPassword
+		}
+		return Who{Role: true}, nil
 	}
 	if !connect.WillFlag {
-		return Who{Role: secret == ""}, true
+		return Who{Role: secret == ""}, nil
 	}
 	gateway, agrees := gatewayOf(id, connect.WillTopic)
 	who := Who{Gateway: gateway, Role: gateway == "" && secret == ""}
 	if !agrees || !Allowed(who, Publish, connect.WillTopic) {
-		g.deny("its will", id, connect.WillTopic)
-		return Who{}, false
+		return who, errWill
 	}
-	return who, true
+	return who, nil
 }
 
-func (g *guard) takeOver(c *conn) bool {
+// takeOver enters the session of a connection. Whether its certificate is in
+// force is asked under the lock under which the registry's word comes in, so
+// that no connection slips between the two.
+func (g *guard) takeOver(c *conn) error {
 	deadline := time.After(takeoverTime)
 	for {
 		g.mu.Lock()
+		if err := g.inForce(c); err != nil {
+			g.mu.Unlock()
+			return err
+		}
 		older := g.sessions[c.id]
 		if older == nil {
 			g.sessions[c.id] = c
 			g.mu.Unlock()
-			return true
+			return nil
 		}
 		g.mu.Unlock()
 		if older.who != c.who {
-			return false
+			return errStranger
 		}
 		g.counted.takeover.Add(1)
 		_ = older.Close()
 		select {
 		case <-older.gone:
 		case <-deadline:
-			return false
+			return errStays
 		}
 	}
 }

@@ -11,7 +11,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	defer c.mu.Unlock()
 	if c.failure == nil && c.waits+len(p) > c.limits.hard {
 		c.failure = errSlow
-		_ = c.Conn.Close()
+		c.hangUp()
 		c.poke()
 	}
 	if c.failure != nil || c.closing {

@@ -43,15 +43,19 @@ type Options struct {
 	ClientID string
 	Username string
 	Password string
-	TLS      *tls.Config
+	// TLS, if not nil, is called for each connection to a tls:// address: what has
+	// been renewed counts from the next one. An error is that connection's.
+	TLS func() (*tls.Config, error)
 	// Will is published by the broker when the link is lost.
 	Will *Message
 	// Up is called on each new connection, before the link counts as up, to
 	// subscribe and to publish retained messages again. An error drops the
 	// connection and another is tried. ctx ends with the connection.
 	Up func(ctx context.Context, s *Session) error
-	// Down is called when a connection that was up is lost.
-	Down func(err error)
+	// Down is called when a connection that was up is lost, Failed when one could
+	// not be made.
+	Down   func(err error)
+	Failed func(err error)
 }
 
 // Validate says what is wrong with the URL.
@@ -129,7 +133,7 @@ func (l *Link) Run(ctx context.Context) error {
 func (l *Link) connectOnce(ctx context.Context, away *bool) error {
 	s, err := connect(ctx, l.options)
 	if err != nil {
-		return err
+		return l.failed(ctx, err)
 	}
 	l.obeying.Go(s.obey) // ends with the session, or when paho lets go of it
 	defer s.close()
@@ -146,7 +150,7 @@ func (l *Link) connectOnce(ctx context.Context, away *bool) error {
 	defer l.set(nil)
 	if l.options.Up != nil {
 		if err := l.options.Up(ctx, s); err != nil {
-			return fmt.Errorf("set up the connection to the broker: %w", err)
+			return l.failed(ctx, fmt.Errorf("set up the connection to the broker: %w", err))
 		}
 	}
 	if *away {
@@ -158,6 +162,14 @@ func (l *Link) connectOnce(ctx context.Context, away *bool) error {
 	err = context.Cause(ctx)
 	if l.options.Down != nil {
 		l.options.Down(err)
+	}
+	return err
+}
+
+// failed tells of a connection that could not be made, and gives the error back.
+func (l *Link) failed(ctx context.Context, err error) error {
+	if l.options.Failed != nil && ctx.Err() == nil {
+		l.options.Failed(err)
 	}
 	return err
 }

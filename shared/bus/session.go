@@ -10,6 +10,9 @@ import (
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/wattline/wattline/shared/pki"
 )
 
 // Session is one connection of a [Link]; it never comes back once lost.
@@ -60,18 +63,27 @@ func connect(ctx context.Context, o Options) (*Session, error) {
 	s := &Session{orders: make(chan order), obeyed: make(chan struct{}), ended: make(chan struct{})}
 	options := paho.NewClientOptions().AddBroker(o.URL).SetClientID(o.ClientID).
 		SetUsername(o.Username).SetPassword(o.Password).
+		SetProtocolVersion(4). // else a broker that refuses us is asked twice
 		SetCleanSession(true).SetAutoReconnect(false).SetConnectRetry(false).SetOrderMatters(true).
 		SetConnectTimeout(dialTimeout).SetKeepAlive(keepAlive).SetPingTimeout(pingTimeout).SetWriteTimeout(writeTimeout).
 		SetConnectionLostHandler(func(_ paho.Client, err error) {
-			if err == nil || errors.Is(err, io.EOF) {
+			if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 				err = errors.New("connection closed by the broker")
 			}
 			s.end(err)
 		})
-	if o.TLS != nil {
-		options.SetTLSConfig(o.TLS)
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", o.URL, err)
 	}
-	if u, err := url.Parse(o.URL); err == nil && !isWebSocket(u.Scheme) {
+	if o.TLS != nil && isTLS(u.Scheme) {
+		config, err := o.TLS()
+		if err != nil {
+			return nil, fmt.Errorf("connect to %s: %w", o.URL, err)
+		}
+		options.SetTLSConfig(config)
+	}
+	if !isWebSocket(u.Scheme) {
 		options.SetCustomOpenConnectionFn(open)
 	}
 	if o.Will != nil {
@@ -83,9 +95,22 @@ func connect(ctx context.Context, o Options) (*Session, error) {
 	if err := await(ctx, s.client.Connect()); err != nil {
 		s.end(err)
 		s.client.Disconnect(0)
-		return nil, fmt.Errorf("connect to %s: %w", o.URL, err)
+		return nil, fmt.Errorf("connect to %s: %w", o.URL, explain(err, isTLS(u.Scheme)))
 	}
 	return s, nil
+}
+
+// explain says what a broker that refuses us may mean by it, and what to do.
+func explain(err error, secure bool) error {
+	refused := errors.Is(err, packets.ErrorRefusedNotAuthorised) || errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword)
+	switch {
+	case refused && secure:
+		return fmt.Errorf("%w: the broker does not let this certificate in: it is revoked or superseded, or the client id is not of its gateway: "+
+			"see the gateway's enrolment, and enrol again with a new join token if it was revoked", err)
+	case refused:
+		return fmt.Errorf("%w: wrong user name or password, or a gateway that is known by its certificate and has to use tls://", err)
+	}
+	return pki.Explain(err)
 }
 
 func (s *Session) close() {
