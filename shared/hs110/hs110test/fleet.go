@@ -34,7 +34,8 @@ type FleetOptions struct {
 	NoBroadcast bool
 
 	// Adjust, where set, may change the options of each plug before it starts.
-	// Identity, hardware, name and load are settled by the id by then.
+	// Identity, hardware, name and load are settled by the id by then. Unknown
+	// plugs have the zero id.
 	Adjust func(id device.ID, o *Options)
 }
 
@@ -187,6 +188,9 @@ func startUnknown(host string, floor, i int, o FleetOptions, taken map[string]bo
 	name := fmt.Sprintf("unknown %d on floor %d", i, floor)
 	po := Options{Hardware: HW2, KLAPAddress: host + ":20002", Alias: "TP-LINK_Smart Plug_" + fmt.Sprintf("%02X%02X", floor, i)}
 	po.DeviceID, po.MAC = freeIdentity(name, taken)
+	if o.Adjust != nil {
+		o.Adjust(device.ID{}, &po)
+	}
 	return Start(net.JoinHostPort(host, strconv.Itoa(o.Port)), po)
 }
 
