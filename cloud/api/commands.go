@@ -107,6 +107,12 @@ func (s *Server) commands(c *fiber.Ctx) error {
 	if err := mistaken(b.mistakes); err != nil {
 		return err
 	}
+	if err := s.ownSelection(c, request.Select, site); err != nil {
+		return err
+	}
+	if len(request.Select.IDs) == 0 && len(s.selected(request.Select)) == 0 {
+		return newProblem(http.StatusNotFound, "the selection matches no registered place, so that nothing was switched")
+	}
 	answer, err := s.switchPlaces("select", request)
 	if silent, ok := errors.AsType[*silentError](err); ok {
 		unknown := problemOf(silent)
@@ -125,7 +131,7 @@ func (s *Server) commands(c *fiber.Ctx) error {
 
 // switchRequest reads what the switch of one and of many have in common.
 func switchRequest(c *fiber.Ctx, b *body, members ...string) contract.SwitchRequest {
-	r := contract.SwitchRequest{On: b.boolean("on"), Reason: b.text("reason"), DryRun: b.boolean("dry_run"), Who: "api " + c.IP()}
+	r := contract.SwitchRequest{On: b.boolean("on"), Reason: b.text("reason"), DryRun: b.boolean("dry_run"), Who: callerOf(c).who}
 	if !b.has("on") {
 		b.mistake("on", "required: true or false")
 	}
@@ -146,7 +152,7 @@ func (s *Server) selection(b *body, site contract.Site) *contract.Select {
 		return nil
 	}
 	inner := &body{}
-	if json.Unmarshal(b.members["select"], &inner.members) != nil {
+	if json.Unmarshal(b.members["select"], &inner.members) != nil || inner.members == nil {
 		b.mistake("select", "not an object")
 		return nil
 	}

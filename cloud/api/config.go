@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -35,12 +36,97 @@ type HTTP struct {
 	// messages may wait for their answer at once; beyond them clients get 503.
 	Connections int `yaml:"connections"`
 	Questions   int `yaml:"questions"`
+	// Tokens says who must show one: "required" everybody, "auto" everybody
+	// unless the api listens on loopback.
+	Tokens string `yaml:"tokens"`
+	TLS    TLS    `yaml:"tls"`
+}
+
+// TLS is the server's certificate. Without files, a site that has an authority
+// of its own issues one.
+type TLS struct {
+	// Cert and Key are PEM files; they are read again when they change.
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+	// Hosts are the names and addresses in a certificate that the site issues;
+	// without any, those of this machine.
+	Hosts []string `yaml:"hosts"`
+}
+
+// The settings of HTTP.Tokens.
+const (
+	TokensAuto     = "auto"
+	TokensRequired = "required"
+)
+
+// TokensNeeded tells whether clients must show a token.
+func (h HTTP) TokensNeeded() bool { return h.Tokens == TokensRequired || !h.Loopback() }
+
+// Loopback tells whether only this machine can connect.
+func (h HTTP) Loopback() bool {
+	host, _, err := net.SplitHostPort(h.Listen)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
 // IoToad holds what clients of the predecessor may need.
 type IoToad struct {
 	// Nanoseconds gives the times of /api/out in nanoseconds instead of seconds.
-	Nanoseconds bool `yaml:"nanoseconds"`
+	Nanoseconds bool      `yaml:"nanoseconds"`
+	Anonymous   Anonymous `yaml:"anonymous"`
+}
+
+// Anonymous lets clients without a token use the relay, and nothing else.
+type Anonymous struct {
+	// Networks are those from which they may come, as 192.0.2.0/24 or as one
+	// address; none means that nobody may.
+	Networks []string `yaml:"networks"`
+	// Allow is "read", /api/out, or "control", /api/in as well.
+	Allow string `yaml:"allow"`
+}
+
+// What Anonymous.Allow may be.
+const (
+	AllowRead    = "read"
+	AllowControl = "control"
+)
+
+// Validate names every setting that cannot work, by its key.
+func (i IoToad) Validate() error {
+	_, err := i.Anonymous.prefixes()
+	errs := []error{err}
+	switch a := i.Anonymous; {
+	case a.Allow != "" && a.Allow != AllowRead && a.Allow != AllowControl:
+		errs = append(errs, fmt.Errorf("anonymous.allow: %.40q is neither read nor control", a.Allow))
+	case a.Allow == "" && len(a.Networks) > 0:
+		errs = append(errs, errors.New("anonymous.allow: required with networks: read or control"))
+	case a.Allow != "" && len(a.Networks) == 0:
+		errs = append(errs, errors.New("anonymous.networks: required with allow, as in [192.0.2.0/24]"))
+	}
+	return errors.Join(errs...)
+}
+
+// prefixes reads the networks.
+func (a Anonymous) prefixes() ([]netip.Prefix, error) {
+	var networks []netip.Prefix
+	var errs []error
+	for _, text := range a.Networks {
+		prefix, err := netip.ParsePrefix(text)
+		if ip, single := netip.ParseAddr(text); single == nil {
+			prefix, err = netip.PrefixFrom(ip.WithZone(""), ip.BitLen()), nil
+		}
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("anonymous.networks: %.60q is neither a network such as 192.0.2.0/24 nor an address", text))
+		case prefix != prefix.Masked():
+			errs = append(errs, fmt.Errorf("anonymous.networks: %s has bits behind its length; %v is meant, or a shorter one", text, prefix.Masked()))
+		}
+		networks = append(networks, prefix)
+	}
+	return networks, errors.Join(errs...)
 }
 
 // DefaultConfig listens on loopback, port 8080.
@@ -55,17 +141,26 @@ func DefaultConfig() Config {
 		AnswerTimeout: 12 * time.Second, // as long as IoToad's clients are used to wait
 		Connections:   512,
 		Questions:     2048,
+		Tokens:        TokensAuto,
 	}}
 }
 
 // Validate names every setting that cannot work.
-func (c Config) Validate() error { return config.Key("http", c.HTTP.Validate()) }
+func (c Config) Validate() error {
+	return errors.Join(config.Key("http", c.HTTP.Validate()), config.Key("iotoad", c.IoToad.Validate()))
+}
 
 // Validate is [Config.Validate] without the section's name before the keys.
 func (h HTTP) Validate() error {
 	var errs []error
 	if err := checkAddress(h.Listen); err != nil {
 		errs = append(errs, fmt.Errorf("listen: %w", err))
+	}
+	if h.Tokens != TokensAuto && h.Tokens != TokensRequired {
+		errs = append(errs, fmt.Errorf("tokens: %.40q is neither auto nor required", h.Tokens))
+	}
+	if (h.TLS.Cert == "") != (h.TLS.Key == "") {
+		errs = append(errs, errors.New("tls: cert and key go together"))
 	}
 	for _, n := range []struct {
 		key              string

@@ -38,7 +38,11 @@ type deviceView struct {
 	Gateway   string       `json:"gateway"`
 	Protected string       `json:"protected,omitempty"`
 	MaxPower  device.Watts `json:"max_power_w,omitempty"`
-	Plug      plugView     `json:"plug"`
+	// Predecessor is the place that was here before under another id.
+	Predecessor *device.ID `json:"predecessor,omitempty"`
+	Plug        plugView   `json:"plug"`
+	// Revision is that of the registry's record; as ETag it guards a change.
+	Revision uint64 `json:"revision,omitempty"`
 	// Problem tells why the plug is not read now; nil when it is, or when its
 	// gateway is offline and nobody knows.
 	Problem *problemView `json:"problem,omitempty"`
@@ -71,7 +75,10 @@ func stampOf(m *device.Micros) *stamp { return (*stamp)(m) }
 func (s *Server) view(p contract.Place, site contract.Site) deviceView {
 	v := deviceView{
 		ID: p.Device, Kind: p.Device.Kind(), Type: p.Device.PlaceType(), Label: p.Label, Owner: p.Owner, Gateway: p.Gateway,
-		Protected: p.Protected, MaxPower: p.MaxPower, Plug: plugView{p.Driver, p.Address, p.DeviceID, p.MAC},
+		Protected: p.Protected, MaxPower: p.MaxPower, Plug: plugView{p.Driver, p.Address, p.DeviceID, p.MAC}, Revision: p.Revision,
+	}
+	if !p.Predecessor.IsZero() {
+		v.Predecessor = &p.Predecessor
 	}
 	v.Floor, _ = p.Device.On(site.DefaultFloor).Floor()
 	if row, column, ok := p.Device.Grid(); ok {
@@ -105,6 +112,9 @@ func (s *Server) place(c *fiber.Ctx) (contract.Place, contract.Site, error) {
 	if err != nil {
 		return contract.Place{}, site, mistaken([]mistake{{Parameter: "id", Detail: err.Error()}})
 	}
+	if err := s.ownPlace(c, id, site); err != nil {
+		return contract.Place{}, site, err
+	}
 	p, ok := s.house.Place(id)
 	if !ok {
 		missing := newProblem(http.StatusNotFound, "no place "+id.String())
@@ -131,7 +141,7 @@ func (s *Server) devices(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	keep := filter(q, site)
+	keep, floors := filter(q, site)
 	limit, after := q.paging()
 	var start device.ID
 	if after != "" {
@@ -142,6 +152,10 @@ func (s *Server) devices(c *fiber.Ctx) error {
 	if err := mistaken(q.mistakes); err != nil {
 		return err
 	}
+	if err := s.ownFloors(c, floors); err != nil {
+		return err
+	}
+	who := callerOf(c)
 	places := s.house.Places()
 	from := 0
 	if after != "" {
@@ -152,7 +166,7 @@ func (s *Server) devices(c *fiber.Ctx) error {
 	}
 	out := page[deviceView]{Items: []deviceView{}}
 	for _, p := range places[from:] {
-		if !keep(p) {
+		if floor, _ := p.Device.On(site.DefaultFloor).Floor(); !who.may(floor) || !keep(p) {
 			continue
 		}
 		if len(out.Items) == limit {
@@ -166,9 +180,10 @@ func (s *Server) devices(c *fiber.Ctx) error {
 }
 
 // filter reads the filters, each a list; a place must satisfy all of them.
-func filter(q *query, site contract.Site) func(contract.Place) bool {
+func filter(q *query, site contract.Site) (keep func(contract.Place) bool, floors []int) {
 	types, gateways := q.list("type"), q.list("gateway")
-	floors, rows, columns := q.numbers("floor"), q.numbers("row"), q.numbers("column")
+	floors = q.numbers("floor")
+	rows, columns := q.numbers("row"), q.numbers("column")
 	return func(p contract.Place) bool {
 		floor, _ := p.Device.On(site.DefaultFloor).Floor()
 		row, column, grid := p.Device.Grid()
@@ -177,7 +192,7 @@ func filter(q *query, site contract.Site) func(contract.Place) bool {
 			(floors == nil || slices.Contains(floors, floor)) &&
 			(rows == nil || grid && slices.Contains(rows, row)) &&
 			(columns == nil || grid && slices.Contains(columns, column))
-	}
+	}, floors
 }
 
 func (q *query) paging() (limit int, after string) {
@@ -231,6 +246,9 @@ func (s *Server) device(c *fiber.Ctx) error {
 	}
 	one := []deviceView{s.view(p, site)}
 	s.addProblems(one)
+	if p.Revision > 0 {
+		c.Set(fiber.HeaderETag, entityTagOf(p.Revision))
+	}
 	return c.JSON(one[0])
 }
 

@@ -21,25 +21,39 @@ type gatewayView struct {
 	// Heard is when the last live status came, by the clock of the api.
 	Heard *time.Time `json:"heard"`
 	// Places are registered for it; ConfigWanted is the version of their list.
-	Places       int         `json:"places"`
-	ConfigWanted *uint64     `json:"config_version_wanted,omitempty"`
-	Status       *statusView `json:"status"`
+	Places       int     `json:"places"`
+	ConfigWanted *uint64 `json:"config_version_wanted,omitempty"`
+	// Trust is how far the enrolment has come, empty where nobody enrols;
+	// Certificates are those in force.
+	Trust        contract.Trust    `json:"trust,omitempty"`
+	Certificates []certificateView `json:"certificates,omitempty"`
+	Revision     uint64            `json:"revision,omitempty"`
+	Status       *statusView       `json:"status"`
+}
+
+type certificateView struct {
+	Serial  string `json:"serial"`
+	Key     string `json:"key"`
+	Issued  stamp  `json:"issued"`
+	Expires stamp  `json:"expires"`
 }
 
 type statusView struct {
-	Version       string      `json:"version"`
-	ConfigVersion uint64      `json:"config_version"`
-	Epoch         string      `json:"epoch"`
-	Previous      *string     `json:"previous"`
-	Sequence      uint64      `json:"sequence"`
-	Time          stamp       `json:"time"`
-	BootID        string      `json:"boot_id"`
-	Clock         clockView   `json:"clock"`
-	Plugs         plugsView   `json:"plugs"`
-	Outbox        outboxView  `json:"outbox"`
-	SetAside      []string    `json:"set_aside,omitempty"`
-	Damaged       string      `json:"damaged,omitempty"`
-	Suspects      suspectView `json:"suspects,omitempty"`
+	Version       string `json:"version"`
+	ConfigVersion uint64 `json:"config_version"`
+	// ConfigRefused is a configuration that the gateway does not run, and why.
+	ConfigRefused *contract.ConfigRefused `json:"config_refused,omitempty"`
+	Epoch         string                  `json:"epoch"`
+	Previous      *string                 `json:"previous"`
+	Sequence      uint64                  `json:"sequence"`
+	Time          stamp                   `json:"time"`
+	BootID        string                  `json:"boot_id"`
+	Clock         clockView               `json:"clock"`
+	Plugs         plugsView               `json:"plugs"`
+	Outbox        outboxView              `json:"outbox"`
+	SetAside      []string                `json:"set_aside,omitempty"`
+	Damaged       string                  `json:"damaged,omitempty"`
+	Suspects      suspectView             `json:"suspects,omitempty"`
 }
 
 type suspectView map[device.ID]int
@@ -80,10 +94,11 @@ func (s *Server) gateways(c *fiber.Ctx) error {
 	if err := mistaken(q.mistakes); err != nil {
 		return err
 	}
+	who := callerOf(c)
 	counts := s.placesByGateway()
 	out := page[gatewayView]{Items: []gatewayView{}}
 	for _, g := range s.house.Gateways() {
-		if g.Name <= after && after != "" {
+		if g.Name <= after && after != "" || who.floors != nil && (g.Info == nil || !who.may(g.Info.Floor)) {
 			continue
 		}
 		if len(out.Items) == limit {
@@ -107,11 +122,17 @@ func (s *Server) gateway(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	if err := s.ownGateway(c, "id", name); err != nil {
+		return err
+	}
 	g, ok := s.house.Gateway(name)
 	if !ok {
 		missing := newProblem(http.StatusNotFound, "no gateway "+shorten(name))
 		missing.Gateway = shorten(name)
 		return missing
+	}
+	if g.Info != nil && g.Info.Revision > 0 {
+		c.Set(fiber.HeaderETag, entityTagOf(g.Info.Revision))
 	}
 	return c.JSON(viewGateway(g, s.placesByGateway()[name]))
 }
@@ -128,6 +149,10 @@ func viewGateway(g directory.Gateway, places int) gatewayView {
 	v := gatewayView{ID: g.Name, Online: g.Online, Places: places}
 	if g.Info != nil {
 		v.Label, v.Floor, v.ConfigWanted = g.Info.Label, &g.Info.Floor, &g.Info.ConfigVersion
+		v.Trust, v.Revision = g.Info.Trust, g.Info.Revision
+		for _, one := range g.Info.Certificates {
+			v.Certificates = append(v.Certificates, certificateView{one.Serial, one.Key, stamp(one.Issued), stamp(one.Expires)})
+		}
 	}
 	if !g.Heard.IsZero() {
 		heard := g.Heard.UTC().Round(time.Microsecond)
@@ -145,7 +170,7 @@ func viewGateway(g directory.Gateway, places int) gatewayView {
 
 func viewStatus(s contract.Status) *statusView {
 	v := &statusView{
-		Version: s.Version, ConfigVersion: s.ConfigVersion, Epoch: s.Epoch.String(), Sequence: s.Sequence,
+		Version: s.Version, ConfigVersion: s.ConfigVersion, ConfigRefused: s.ConfigRefused, Epoch: s.Epoch.String(), Sequence: s.Sequence,
 		Time: stamp(s.Time), BootID: s.BootID, Damaged: s.Outbox.Damaged, Suspects: s.Plugs.Suspects,
 		Clock: clockView{Set: s.Clock.Set, Rebased: s.Clock.Rebased},
 		Plugs: plugsView{Configured: s.Plugs.Configured, Reachable: s.Plugs.Reachable, Problems: []problemView{}},

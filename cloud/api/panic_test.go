@@ -16,7 +16,7 @@ import (
 func TestAPanicIsAProblemOfOneRequest(t *testing.T) {
 	var log strings.Builder
 	s := New(DefaultConfig(), Options{Bus: bus.Options{URL: "tcp://127.0.0.1:1"}}, slog.New(slog.NewJSONHandler(&log, nil)))
-	s.route(s.app, http.MethodGet, "/bug", func(*fiber.Ctx) error { panic("a bug") })
+	s.route(s.app, http.MethodGet, "/bug", open, func(*fiber.Ctx) error { panic("a bug") })
 	for range 2 {
 		answer, err := s.app.Test(httptest.NewRequest(http.MethodGet, "/bug", http.NoBody))
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"time"
 
@@ -31,7 +32,8 @@ type problem struct {
 	Gateway   string           `json:"gateway,omitempty"`
 	Outcome   contract.Outcome `json:"outcome,omitempty"`
 
-	retry time.Duration // when the client may try again; 0 says nothing
+	retry     time.Duration // when the client may try again; 0 says nothing
+	challenge string        // WWW-Authenticate, of a 401
 }
 
 // mistake is one thing wrong with a request: a query parameter, or the place in
@@ -39,7 +41,10 @@ type problem struct {
 type mistake struct {
 	Parameter string `json:"parameter,omitempty"`
 	Pointer   string `json:"pointer,omitempty"`
-	Detail    string `json:"detail"`
+	// Line and Field are a place in a file of many lines.
+	Line   int    `json:"line,omitempty"`
+	Field  string `json:"field,omitempty"`
+	Detail string `json:"detail"`
 }
 
 func (p *problem) Error() string { return fmt.Sprintf("%d %s: %s", p.Status, p.Title, p.Detail) }
@@ -129,7 +134,10 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 		body = []byte(`{"title":"Internal Server Error","status":500}`)
 	}
 	if p.retry > 0 {
-		c.Set(fiber.HeaderRetryAfter, fmt.Sprintf("%.0f", p.retry.Seconds()))
+		c.Set(fiber.HeaderRetryAfter, seconds(p.retry))
+	}
+	if p.challenge != "" {
+		c.Set(fiber.HeaderWWWAuthenticate, p.challenge)
 	}
 	c.Set(fiber.HeaderContentType, "application/problem+json")
 	if p.Status >= http.StatusInternalServerError {
@@ -137,3 +145,6 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 	}
 	return c.Status(p.Status).Send(body)
 }
+
+// seconds are whole ones, rounded up, as Retry-After has them.
+func seconds(d time.Duration) string { return fmt.Sprintf("%.0f", math.Ceil(d.Seconds())) }

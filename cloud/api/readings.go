@@ -1,9 +1,13 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -51,18 +55,22 @@ func (s *Server) readings(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	data, err := readingsQuestion(q, accept)
-	if err != nil {
+	values := readingsQuestion(q, accept)
+	if err := s.ownQuestion(c, q, values); err != nil {
 		return err
 	}
 	if err := mistaken(q.mistakes); err != nil {
+		return err
+	}
+	data, err := json.Marshal(values)
+	if err != nil {
 		return err
 	}
 	topic, err := bus.Query(reader, database+"/"+measurement)
 	if err != nil {
 		return mistaken([]mistake{{Parameter: "measurement", Detail: err.Error()}})
 	}
-	form, contentType := form(accept, zoneOf(q.text("tz")))
+	form, contentType := form(accept, zoneOf(q.text("tz")), s.unknown(q))
 	return s.stream(c, question{topic: topic, data: data, wait: s.config.HTTP.AnswerTimeout}, contentType, form, func(answer bus.Envelope) error {
 		if err := componentProblem(reader, answer); err != nil {
 			return err
@@ -71,8 +79,41 @@ func (s *Server) readings(c *fiber.Ctx) error {
 	})
 }
 
+// unknown names the filters that fit nothing that is registered. That is no
+// mistake, for what was deleted has a history still, but a slip looks the same.
+func (s *Server) unknown(q *query) (warnings []string) {
+	site, ok := s.house.Site()
+	if !ok {
+		return nil
+	}
+	var types []string
+	for _, p := range s.house.Places() {
+		if !slices.Contains(types, p.Device.PlaceType()) {
+			types = append(types, p.Device.PlaceType())
+		}
+	}
+	floors := s.house.Floors()
+	for _, text := range q.list("id") {
+		id, err := parseID(text)
+		if _, known := s.house.Place(id); err == nil && !known {
+			warnings = append(warnings, "id: no place "+id.String()+" is registered; what it has is history")
+		}
+	}
+	for _, text := range q.list("floor") {
+		if n, err := strconv.Atoi(text); err == nil && !slices.Contains(floors, n) {
+			warnings = append(warnings, fmt.Sprintf("floor: no place is registered on floor %d (%d is the default)", n, site.DefaultFloor))
+		}
+	}
+	for _, text := range q.list("type") {
+		if placeType.MatchString(text) && !slices.Contains(types, text) {
+			warnings = append(warnings, "type: no place of type "+text+" is registered")
+		}
+	}
+	return warnings[:min(len(warnings), maxMistakes)]
+}
+
 // readingsQuestion is the data of the question: the parameters as they are.
-func readingsQuestion(q *query, accept string) (json.RawMessage, error) {
+func readingsQuestion(q *query, accept string) map[string]string {
 	values := map[string]string{"format": "series"}
 	if accept == senmlType {
 		values["format"] = "senml"
@@ -86,17 +127,17 @@ func readingsQuestion(q *query, accept string) (json.RawMessage, error) {
 			values[name] = q.text(name)
 		}
 	}
-	return json.Marshal(values)
+	return values
 }
 
-func form(accept string, zone *time.Location) (renderer, string) {
+func form(accept string, zone *time.Location, warnings []string) (renderer, string) {
 	switch accept {
 	case senmlType:
 		return &arrayStream{}, senmlType
 	case csvType:
 		return &csvStream{zone: zone}, csvType + "; charset=utf-8; header=present"
 	default:
-		return &seriesStream{zone: zone}, fiber.MIMEApplicationJSON
+		return &seriesStream{zone: zone, warnings: warnings}, fiber.MIMEApplicationJSON
 	}
 }
 
@@ -117,6 +158,9 @@ func zoneOf(name string) *time.Location {
 func (s *Server) ledger(c *fiber.Ctx) error {
 	q := readQuery(c)
 	q.allow("gateway", "from", "to")
+	if err := s.ownGateway(c, "gateway", q.text("gateway")); err != nil {
+		return err
+	}
 	return s.passOn(c, q, "")
 }
 
@@ -124,6 +168,9 @@ func (s *Server) ledger(c *fiber.Ctx) error {
 func (s *Server) quarantine(c *fiber.Ctx) error {
 	q := readQuery(c)
 	q.allow("source", "gateway", "from", "to", "limit", "cursor")
+	if err := s.ownGateway(c, "source", cmp.Or(q.text("source"), q.text("gateway"))); err != nil {
+		return err
+	}
 	return s.passOn(c, q, "quarantine")
 }
 

@@ -8,10 +8,12 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/contract"
 )
 
 // maxSubtopics bounds the messages that one request makes.
@@ -33,8 +35,11 @@ func target(c *fiber.Ctx) (module, subpath string, err error) {
 		return "", "", mistaken([]mistake{{Detail: "the path is not well escaped"}})
 	}
 	module, subpath, _ = strings.Cut(path, "/")
-	if module == "" {
+	switch {
+	case module == "":
 		return "", "", fiber.ErrNotFound
+	case module == registrar || module == keeper && strings.Trim(subpath, "/") == switchesPath:
+		return "", "", newProblem(http.StatusForbidden, "the relay does not lead there; /api/v1 has routes for the registry and the audit log, which look at who asks")
 	}
 	return module, subpath, nil
 }
@@ -65,7 +70,16 @@ func (s *Server) relayIn(c *fiber.Ctx) error {
 		return err
 	}
 	defer s.release(len(topics))
-	replies, status, err := s.command(topics, payload)
+	who := callerOf(c)
+	wait := s.config.HTTP.AnswerTimeout
+	if agent == switcher {
+		payload = signed(payload, who.who)
+		wait = s.relayPatience(topics)
+	}
+	replies, status, err := s.command(topics, payload, wait)
+	if who.anonymous {
+		s.noteAnonymous(c, who, agent+"/"+subpath, status, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -106,12 +120,12 @@ func commandTopics(b *body, agent, subpath string, subtopics []string, listed bo
 // command asks all topics at once. A topic that got no answer has nil; one that
 // could not be asked has an error of its own, unless none could: the others may
 // have been obeyed.
-func (s *Server) command(topics []string, payload json.RawMessage) (replies []*reply, status int, err error) {
+func (s *Server) command(topics []string, payload json.RawMessage, wait time.Duration) (replies []*reply, status int, err error) {
 	replies = make([]*reply, len(topics))
 	errs := make([]error, len(topics))
 	var all sync.WaitGroup
 	ask := func(i int) {
-		answer, err := s.askReserved(question{topic: topics[i], data: payload, wait: s.config.HTTP.AnswerTimeout})
+		answer, err := s.askReserved(question{topic: topics[i], data: payload, wait: wait})
 		if err != nil {
 			errs[i] = err
 			return
@@ -186,6 +200,9 @@ func (s *Server) relayOut(c *fiber.Ctx) error {
 	data, err := json.Marshal(q.joined())
 	if err != nil {
 		return err
+	}
+	if who := callerOf(c); who.anonymous {
+		s.noteSparingly(c, contract.Audited{Who: who.who, What: "read by relay", Result: done}, s.read)
 	}
 	array := &arrayStream{nanoseconds: s.config.IoToad.Nanoseconds}
 	return s.stream(c, question{topic: topic, data: data, wait: s.config.HTTP.AnswerTimeout}, fiber.MIMEApplicationJSON, array,

@@ -152,7 +152,56 @@ func parseBody(text []byte) (*body, error) {
 	if err := json.Unmarshal(text, &b.members); err != nil {
 		return nil, mistaken([]mistake{{Pointer: "", Detail: "the body is not JSON: " + err.Error()}})
 	}
+	if pointer, twice := repeated(text); twice {
+		return nil, mistaken([]mistake{{Pointer: pointer, Detail: "given twice, and nobody knows which is meant"}})
+	}
 	return b, nil
+}
+
+// repeated finds the first member that an object of the JSON text has twice.
+func repeated(text []byte) (pointer string, twice bool) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	pointer, twice = repeatedIn(d)
+	return shorten(pointer), twice
+}
+
+// repeatedIn reads one value; the depth of the text is bounded. The pointer is
+// made on the way back only: most texts need none, and its steps may be long.
+func repeatedIn(d *json.Decoder) (pointer string, twice bool) {
+	token, err := d.Token()
+	if err != nil {
+		return "", false
+	}
+	delim, nested := token.(json.Delim)
+	var seen map[string]bool
+	if delim == '{' {
+		seen = map[string]bool{}
+	}
+	for n := 0; nested && d.More(); n++ {
+		name := ""
+		if delim == '{' {
+			token, err := d.Token()
+			if err != nil {
+				return "", false
+			}
+			name, _ = token.(string)
+			if seen[name] {
+				return "/" + pointerEscape.Replace(name), true
+			}
+			seen[name] = true
+		}
+		if rest, twice := repeatedIn(d); twice {
+			if delim == '[' {
+				name = strconv.Itoa(n)
+			}
+			return "/" + pointerEscape.Replace(name) + rest, true
+		}
+	}
+	if nested {
+		_, _ = d.Token() // the closing bracket: the text is well-formed
+	}
+	return "", false
 }
 
 // deeperThan looks at brackets only; what is no JSON is somebody else's matter.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
 
 	"github.com/wattline/wattline/shared/metrics"
 )
@@ -27,6 +28,8 @@ type counters struct {
 	seconds   *metrics.HistogramVec
 	strays    *metrics.Counter
 	malformed *metrics.Counter
+	wrong     *metrics.Counter
+	untold    *metrics.Counter
 }
 
 func newCounters(r *metrics.Registry, s *Server) counters {
@@ -43,6 +46,8 @@ func newCounters(r *metrics.Registry, s *Server) counters {
 			0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 12),
 		strays:    r.Counter("wattline_api_strays_total", "Answers that came too late or to nobody."),
 		malformed: r.Counter("wattline_api_malformed_total", "Retained messages that were not understood."),
+		wrong:     r.Counter("wattline_api_wrong_tokens_total", "Requests with a token that is none of this site's."),
+		untold:    r.Counter("wattline_api_notes_untold_total", "Refusals and anonymous requests that the audit log was not told of, because the same was told lately or too much at once."),
 	}
 }
 
@@ -56,38 +61,91 @@ func (s *Server) routes() *fiber.App {
 		ErrorHandler: s.failOutside, JSONEncoder: encode,
 	})
 	app.Server().MaxIdleWorkerDuration = idleWorker
+	app.Server().HeaderReceived = s.limits
 	app.Use(s.observe)
-	s.route(app, http.MethodGet, "/", s.index)
-	s.route(app, http.MethodGet, "/healthz", s.health)
-	s.route(app, http.MethodGet, "/readyz", s.readiness)
-	s.route(app, http.MethodGet, "/metrics", s.metrics)
-	s.route(app, http.MethodPut, "/api/in/*", s.relayIn)
-	s.route(app, http.MethodGet, "/api/out/*", s.relayOut)
-	s.route(app, http.MethodGet, "/api/v1", s.indexV1)
-	s.route(app, http.MethodGet, "/api/v1/devices", s.devices)
-	s.route(app, http.MethodGet, "/api/v1/devices/:id", s.device)
-	s.route(app, http.MethodGet, "/api/v1/devices/:id/state", s.state)
-	s.route(app, http.MethodPut, "/api/v1/devices/:id/relay", s.relay)
-	s.route(app, http.MethodPost, "/api/v1/commands", s.commands)
-	s.route(app, http.MethodGet, "/api/v1/readings", s.readings)
-	s.route(app, http.MethodGet, "/api/v1/gateways", s.gateways)
-	s.route(app, http.MethodGet, "/api/v1/gateways/:id", s.gateway)
-	s.route(app, http.MethodGet, "/api/v1/ledger", s.ledger)
-	s.route(app, http.MethodGet, "/api/v1/quarantine", s.quarantine)
-	s.route(app, http.MethodPost, "/api/v1/quarantine/:id/replay", s.replay)
+	s.topRoutes(app)
+	s.houseRoutes(app)
+	s.registryRoutes(app)
 	return app
 }
 
-func (s *Server) route(app *fiber.App, method, pattern string, handle fiber.Handler) {
-	app.Add(method, pattern, func(c *fiber.Ctx) error {
+// limits gives an inventory, which is a file, more room than other bodies.
+func (s *Server) limits(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig) {
+	path, _, _ := strings.Cut(string(h.RequestURI()), "?")
+	if string(h.Method()) == http.MethodPost && path == inventoryRoute {
+		c.MaxRequestBodySize = maxInventory
+	}
+	return c
+}
+
+// topRoutes are those beside /api/v1.
+func (s *Server) topRoutes(app *fiber.App) {
+	s.route(app, http.MethodGet, "/", open, s.index)
+	s.route(app, http.MethodGet, "/healthz", open, s.health)
+	s.route(app, http.MethodGet, "/readyz", open, s.readiness)
+	s.route(app, http.MethodGet, "/metrics", looksAll, s.metrics)
+	s.route(app, http.MethodPut, "/api/in/*", relayControls, s.relayIn)
+	s.route(app, http.MethodGet, "/api/out/*", relayReads, s.relayOut)
+	s.route(app, http.MethodGet, "/api/v1", open, s.indexV1)
+}
+
+// houseRoutes look at the house and switch in it.
+func (s *Server) houseRoutes(app *fiber.App) {
+	s.route(app, http.MethodGet, "/api/v1/devices", looks, s.devices)
+	s.route(app, http.MethodGet, "/api/v1/devices/:id", looks, s.device)
+	s.route(app, http.MethodGet, "/api/v1/devices/:id/state", looks, s.state)
+	s.route(app, http.MethodPut, "/api/v1/devices/:id/relay", switches, s.relay)
+	s.route(app, http.MethodPost, "/api/v1/commands", switches, s.commands)
+	s.route(app, http.MethodGet, "/api/v1/readings", looks, s.readings)
+	s.route(app, http.MethodGet, "/api/v1/gateways", looks, s.gateways)
+	s.route(app, http.MethodGet, "/api/v1/gateways/:id", looks, s.gateway)
+	s.route(app, http.MethodGet, "/api/v1/ledger", looks, s.ledger)
+	s.route(app, http.MethodGet, "/api/v1/quarantine", looks, s.quarantine)
+	s.route(app, http.MethodPost, "/api/v1/quarantine/:id/replay", changes, s.replay)
+}
+
+// registryRoutes see to what the registry keeps.
+func (s *Server) registryRoutes(app *fiber.App) {
+	s.route(app, http.MethodGet, "/api/v1/site", looks, s.gets("site"))
+	s.route(app, http.MethodPatch, "/api/v1/site", changes, s.does("site", "change"))
+	s.route(app, http.MethodPost, "/api/v1/devices", changes, s.does("places", "create"))
+	s.route(app, http.MethodPatch, "/api/v1/devices/:id", changes, s.does("places", "change"))
+	s.route(app, http.MethodDelete, "/api/v1/devices/:id", changes, s.does("places", "delete"))
+	s.route(app, http.MethodPut, "/api/v1/devices/:id/plug", changes, s.does("places", "plug"))
+	s.route(app, http.MethodDelete, "/api/v1/devices/:id/plug", changes, s.does("places", "unplug"))
+	s.route(app, http.MethodGet, "/api/v1/plugs", looksAll, s.lists("plugs"))
+	s.route(app, http.MethodGet, "/api/v1/plugs/:id", looksAll, s.gets("plugs"))
+	s.route(app, http.MethodDelete, "/api/v1/plugs/:id", changes, s.does("plugs", "delete"))
+	s.route(app, http.MethodPost, "/api/v1/gateways", changes, s.does("gateways", "create"))
+	s.route(app, http.MethodPatch, "/api/v1/gateways/:id", changes, s.does("gateways", "change"))
+	s.route(app, http.MethodDelete, "/api/v1/gateways/:id", changes, s.does("gateways", "delete"))
+	s.route(app, http.MethodPost, "/api/v1/gateways/:id/join-token", changes, s.does("enrolment", "join"))
+	s.route(app, http.MethodPost, "/api/v1/gateways/:id/approve", changes, s.does("enrolment", "approve"))
+	s.route(app, http.MethodPost, "/api/v1/gateways/:id/refuse", changes, s.does("enrolment", "refuse"))
+	s.route(app, http.MethodPost, "/api/v1/gateways/:id/revoke", changes, s.does("enrolment", "revoke"))
+	s.route(app, http.MethodGet, "/api/v1/enrolments", changes, s.lists("enrolment"))
+	s.route(app, http.MethodGet, "/api/v1/enrolments/:id", changes, s.gets("enrolment"))
+	s.route(app, http.MethodPost, "/api/v1/enrolments", open, s.enrols("request"))
+	s.route(app, http.MethodPost, "/api/v1/enrolments/renew", open, s.enrols("renew"))
+	s.route(app, http.MethodGet, inventoryRoute, looksAll, s.exportInventory)
+	s.route(app, http.MethodPost, inventoryRoute, changes, s.importInventory)
+	s.route(app, http.MethodGet, "/api/v1/audit", changes, s.audit)
+	s.route(app, http.MethodGet, "/api/v1/tokens", changes, s.lists("tokens"))
+	s.route(app, http.MethodPost, "/api/v1/tokens", changes, s.does("tokens", "create"))
+	s.route(app, http.MethodDelete, "/api/v1/tokens/:id", changes, s.does("tokens", "delete"))
+}
+
+func (s *Server) route(app *fiber.App, method, pattern string, needs access, handle fiber.Handler) {
+	guarded := func(c *fiber.Ctx) error {
 		c.Locals(localRoute, pattern)
+		if err := s.admit(c, needs); err != nil {
+			return err
+		}
 		return handle(c)
-	})
+	}
+	app.Add(method, pattern, guarded)
 	if method == http.MethodGet {
-		app.Add(http.MethodHead, pattern, func(c *fiber.Ctx) error {
-			c.Locals(localRoute, pattern)
-			return handle(c)
-		})
+		app.Add(http.MethodHead, pattern, guarded)
 	}
 }
 

@@ -12,11 +12,13 @@ import (
 	"github.com/wattline/wattline/shared/device"
 )
 
-// seriesStream writes series as {"series": [...]}, with times by RFC 3339. A
-// series that is cut in two by the end of a part comes out whole.
+// seriesStream writes series as {"series": [...]}, with times by RFC 3339, and
+// "warnings" behind them if there are any. A series that is cut in two by the end
+// of a part comes out whole.
 type seriesStream struct {
-	zone *time.Location
-	b    []byte
+	zone     *time.Location
+	warnings []string
+	b        []byte
 	seriesState
 }
 
@@ -74,14 +76,21 @@ func (s *seriesStream) point(p rawPoint) {
 }
 
 func (s *seriesStream) end(w io.Writer) error {
-	closing := "]}\n"
+	closing := "]"
 	if s.open {
-		closing = "]}]}\n"
+		closing = "]}]"
 	}
 	if !s.begun {
-		closing = "{\"series\":[]}\n"
+		closing = `{"series":[]`
 	}
-	_, err := io.WriteString(w, closing)
+	if len(s.warnings) > 0 {
+		text, err := json.Marshal(s.warnings)
+		if err != nil {
+			return err
+		}
+		closing += `,"warnings":` + string(text)
+	}
+	_, err := io.WriteString(w, closing+"}\n")
 	return err
 }
 

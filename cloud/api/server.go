@@ -2,9 +2,12 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,8 +16,10 @@ import (
 
 	"github.com/wattline/wattline/cloud/api/directory"
 	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/hook"
 	"github.com/wattline/wattline/shared/metrics"
+	"github.com/wattline/wattline/shared/pki"
 )
 
 // leave is how long requests under way may take once the server is told to end.
@@ -30,6 +35,9 @@ type Options struct {
 	Instance string
 	Version  string
 	Metrics  *metrics.Registry // may be nil
+	// Certificate gives the server's certificate at each handshake where the
+	// configuration names no files; nil means that there is none, and so no TLS.
+	Certificate func() (*tls.Certificate, error)
 }
 
 // Server is one api. Run it once.
@@ -46,7 +54,15 @@ type Server struct {
 	count              counters
 	asking             atomic.Int64 // questions under way
 
+	guarded  bool // clients must show a token
+	networks []netip.Prefix
+	// wrong holds those back who show wrong tokens, enrolling those who enrol;
+	// told and read keep the audit log readable.
+	wrong, enrolling, told, read *throttle
+	notes                        chan contract.Audited
+
 	listener *listener
+	door     net.Listener // the listener, with TLS around it if there is TLS
 	ready    chan struct{}
 	// life ends when requests under way are to be cut off; it is set by New so
 	// that handlers find it.
@@ -60,7 +76,13 @@ func New(config Config, options Options, log *slog.Logger) *Server {
 	if options.Instance == "" {
 		options.Instance = hook.Instance()
 	}
-	s := &Server{config: config, options: options, log: log, house: directory.New(), ready: make(chan struct{})}
+	s := &Server{
+		config: config, options: options, log: log, house: directory.New(), ready: make(chan struct{}),
+		guarded: config.HTTP.TokensNeeded(), notes: make(chan contract.Audited, maxNotes),
+		wrong: newThrottle(wrongBurst, wrongEvery), enrolling: newThrottle(enrolBurst, enrolEvery),
+		told: newThrottle(1, noteEvery), read: newThrottle(1, readEvery),
+	}
+	s.networks, _ = config.IoToad.Anonymous.prefixes() // Validate has looked
 	s.count = newCounters(options.Metrics, s)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.commander = s.newAsker("commands")
@@ -107,15 +129,47 @@ func (s *Server) Listen() error {
 	if s.listener != nil {
 		return nil
 	}
+	secure, err := s.secure()
+	if err != nil {
+		return err
+	}
 	l, err := listen(s.config.HTTP.Listen, s.config.HTTP.WriteTimeout)
 	if err != nil {
 		return err
 	}
-	s.listener = l
-	if !l.loopback() {
-		s.log.Warn("the api listens beyond this machine: whoever reaches it may switch plugs", slog.String("address", l.Addr().String()))
+	if !l.loopback() && secure == nil {
+		_ = l.Close()
+		return fmt.Errorf("listen on %s: other machines could reach it, and tokens must not travel in the clear: "+
+			"set http.tls.cert and http.tls.key, or make the site's own authority with wattline-cloud init, or listen on 127.0.0.1", s.config.HTTP.Listen)
+	}
+	s.guarded = s.guarded || !l.loopback()
+	s.listener, s.door = l, l
+	if secure != nil {
+		s.door = tls.NewListener(l, secure)
 	}
 	return nil
+}
+
+// secure is the TLS of the server; nil for none.
+func (s *Server) secure() (*tls.Config, error) {
+	source := s.options.Certificate
+	if s.config.HTTP.TLS.Cert != "" {
+		files, err := openCertificate(s.config.HTTP.TLS, s.log)
+		if err != nil {
+			return nil, err
+		}
+		source = files.Get
+	}
+	if source == nil {
+		return nil, nil //nolint:nilnil // no TLS and nothing wrong with that
+	}
+	return pki.ServerConfig(source, nil, pki.Unasked)
+}
+
+// Secure tells whether the server speaks TLS; it is known after Listen.
+func (s *Server) Secure() bool {
+	_, plain := s.door.(*listener)
+	return s.door != nil && !plain
 }
 
 // Addr is host:port of the listener, "" before Listen.
@@ -147,8 +201,9 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, link := range s.links() {
 		linking.Go(func() { failures <- link.Run(linked) })
 	}
-	serving.Go(func() { failures <- s.app.Listener(s.listener) })
-	s.log.InfoContext(ctx, "api listens", slog.String("address", s.Addr()))
+	serving.Go(func() { failures <- s.app.Listener(s.door) })
+	linking.Go(func() { s.tellNotes(linked) })
+	s.log.InfoContext(ctx, "api listens", slog.String("address", s.Addr()), slog.Bool("tls", s.Secure()), slog.Bool("tokens", s.guarded))
 
 	err := s.untilDone(ctx, failures)
 	s.close(context.WithoutCancel(ctx))

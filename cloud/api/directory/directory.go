@@ -1,7 +1,8 @@
 // Package directory is what the api knows of the house: the site, its places
-// and gateways, how the gateways are, and the newest reading of each place. All
-// of it is learned from retained messages and none of it is kept anywhere; an
-// api that starts again learns it again within a second.
+// and gateways, how the gateways are, the newest reading of each place, and the
+// hashes of people's tokens. All of it is learned from retained messages and
+// none of it is kept anywhere; an api that starts again learns it again within a
+// second.
 //
 // What comes in is bounded in number and size, and what does not decode changes
 // nothing. Readers get copies.
@@ -58,6 +59,8 @@ type Directory struct {
 	gateways map[string]kept[contract.GatewayInfo]
 	statuses map[string]heard
 	states   map[stateKey]kept[[]byte]
+	tokens   map[string]kept[contract.Token]
+	byHash   map[digest]string // of the secret: the token's id
 	// sources lists the gateways that published a state of a device; nearly
 	// always one.
 	sources map[device.ID][]string
@@ -67,6 +70,8 @@ type Directory struct {
 	connection int
 	connected  time.Time
 	swept      bool
+	// tokensSwept is swept for the tokens, which are swept sooner.
+	tokensSwept bool
 }
 
 type kept[T any] struct {
@@ -84,6 +89,7 @@ func New() *Directory {
 	return &Directory{
 		places: map[device.ID]kept[contract.Place]{}, gateways: map[string]kept[contract.GatewayInfo]{},
 		statuses: map[string]heard{}, states: map[stateKey]kept[[]byte]{}, sources: map[device.ID][]string{}, swept: true,
+		tokens: map[string]kept[contract.Token]{}, byHash: map[digest]string{}, tokensSwept: true,
 	}
 }
 
@@ -94,7 +100,7 @@ func (d *Directory) Connected() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.connection++
-	d.connected, d.swept = time.Now(), d.connection == 1
+	d.connected, d.swept, d.tokensSwept = time.Now(), d.connection == 1, d.connection == 1
 }
 
 // sweep forgets what was deleted while there was no connection.
@@ -140,6 +146,8 @@ func (d *Directory) Hear(m bus.Message) error {
 		err = d.hearSite(m)
 	case strings.HasPrefix(m.Topic, bus.GatewaysInfoPrefix):
 		err = d.hearGateway(m)
+	case strings.HasPrefix(m.Topic, bus.TokensPrefix):
+		err = d.hearToken(m)
 	case strings.HasPrefix(m.Topic, "gateways/"):
 		err = d.hearStatus(m)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -217,7 +218,9 @@ func TestMalformedMessagesChangeNothing(t *testing.T) {
 		"registry/site": "x", "registry/places/sp_g1": `{"device":"sp_g2"}`, "registry/places/x": "{}", "registry/places/sp_g1/x": "{}",
 		"registry/gateways/a": `{"gateway":"b"}`, "registry/gateways/": `{}`, "registry/gateways/a/b": `{"gateway":"a"}`,
 		"gateways/a/status": `{"gateway":"b"}`, "gateways/status": `{}`, "gateways/b/status": "[]", "state/a": "[]", "state/a/x": "[]",
-		"state/a/sp_g1": string(make([]byte, 9000)), "registry/tokens": string(make([]byte, 300<<10)),
+		"state/a/sp_g1": string(make([]byte, 9000)), "registry/others": string(make([]byte, 300<<10)),
+		"registry/tokens/x": "x", "registry/tokens/y": `{"id":"x","hash":"` + strings.Repeat("0", 64) + `"}`, "registry/tokens/": `{"hash":"` + strings.Repeat("0", 64) + `"}`,
+		"registry/tokens/a": `{"id":"a","hash":"00"}`, "registry/tokens/b": `{"id":"b","hash":"` + strings.Repeat("x", 64) + `"}`, "registry/tokens/c": `{"id":"c","hash":"` + strings.Repeat("0", 66) + `"}`,
 	} {
 		if err := d.Hear(bus.Message{Topic: topic, Payload: []byte(payload)}); !errors.Is(err, directory.ErrMalformed) {
 			t.Errorf("%s: %v", topic, err)
@@ -226,7 +229,7 @@ func TestMalformedMessagesChangeNothing(t *testing.T) {
 	if p := d.Places(); len(p) != 1 || p[0].Gateway != "edge-f1" || len(d.Gateways()) != 0 {
 		t.Errorf("%v, %v", p, d.Gateways())
 	}
-	if err := d.Hear(bus.Message{Topic: "registry/tokens/x", Payload: []byte("x")}); err != nil {
+	if err := d.Hear(bus.Message{Topic: "registry/others/x", Payload: []byte("x")}); err != nil {
 		t.Errorf("a topic of others: %v", err)
 	}
 }

@@ -36,7 +36,7 @@ func (c *Component) answer(ctx context.Context, q Query, floor int, known bool, 
 		return err
 	}
 	out := &parts{ctx: ctx, to: w}
-	form := newForm(q, unit, out)
+	form := newForm(q, unit, device.MicrosOf(c.options.Now()), out)
 	for _, s := range q.Statements(floor, known) {
 		err := c.query(ctx, q, s.Text, func(_ string, tags map[string]string, columns []string, rows [][]any) error {
 			return pass(form, q, s, tags, columns, rows)
@@ -48,10 +48,13 @@ func (c *Component) answer(ctx context.Context, q Query, floor int, known bool, 
 	return form.end()
 }
 
-func newForm(q Query, unit string, out *parts) writer {
+func newForm(q Query, unit string, now device.Micros, out *parts) writer {
 	var form writer
 	if q.Format == Series {
-		form = &series{query: q, unit: unit, parts: out}
+		form = &series{query: q, unit: unit, parts: out, until: now}
+		if q.To != nil {
+			form = &series{query: q, unit: unit, parts: out, until: *q.To}
+		}
 	} else {
 		form = newPack(q, unit, out)
 	}

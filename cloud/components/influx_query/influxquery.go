@@ -16,7 +16,8 @@
 // theirs, and belongs to windows that have points: where one has none, what
 // flowed in it counts in the next that has. Weeks start on Mondays. Windows need from; to is now unless given.
 // The time of a value that is of no point in particular is the start of its
-// window, else from, else 0. The first and the last window hold what lies
+// window, else from; without from it is 0 in a pack, which is how SenML says now,
+// and to or now in a series. The first and the last window hold what lies
 // between from and to only.
 //
 // # Parameters

@@ -65,12 +65,13 @@ func (p *parser) argument(op string) {
 
 func (p *parser) filters() {
 	for _, text := range p.list("id") {
+		full := text
 		if !strings.Contains(text, "_") {
-			text = "sp_" + text // IoToad's clients leave it out
+			full = "sp_" + text // IoToad's clients leave it out
 		}
-		id, err := device.Parse(text)
-		if err != nil {
-			p.wrong("id", "%s", err)
+		id, err := device.Parse(full)
+		if err != nil { // told in the words of who asks
+			p.wrong("id", "%s", strings.Replace(err.Error(), strconv.Quote(full), strconv.Quote(text), 1))
 			continue
 		}
 		if !slices.Contains(p.q.IDs, id) {

@@ -5,6 +5,7 @@ import (
 	"maps"
 
 	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
 )
 
 // series writes an answer as a JSON array of contract.Series. One that does not
@@ -13,6 +14,9 @@ type series struct {
 	query Query
 	unit  string
 	parts *parts
+	// until is the end of what is asked for: the time of a value that is of no
+	// point and has no beginning.
+	until device.Micros
 
 	group map[string]string
 	open  bool   // a series of this part is open
@@ -24,6 +28,9 @@ type series struct {
 const tail = "]}]"
 
 func (s *series) row(group map[string]string, r row) error {
+	if r.at == 0 && s.query.From == nil && !s.query.windowed() && !s.query.points() {
+		r.at = s.until // InfluxQL says 1970
+	}
 	b := r.at.AppendSeconds(append(s.room[:0], `{"t":`...))
 	b, ok := appendNumber(append(b, `,"v":`...), r.value)
 	switch {

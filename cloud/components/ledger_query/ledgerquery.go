@@ -9,6 +9,13 @@
 // cursor. Times are POSIX seconds or RFC 3339; a parameter that is empty, null
 // or absent is not given; every mistake is named at once.
 //
+// On query/ledger_query/switches it lists who switched what, newest first, each
+// switch of a place joined with how it ended: {"items": [contract.Audited], "next":
+// cursor, empty on the last page}. Parameters who, what ("switch on" or "switch
+// off"), object (the place) and result, each the whole text or its beginning
+// before a *; from and to (from <= time < to), limit and cursor. A page may have
+// fewer entries than limit and yet a next.
+//
 // command/ledger_query/replay with {"id": digest, "source": ...} publishes a
 // refused payload once more, byte by byte, on the topic that it came on. The
 // storing hook then decides anew, with the rules it has by then: what it accepts
@@ -170,8 +177,10 @@ func (c *Component) Query(ctx context.Context, r hook.Request, w Answer) error {
 		return c.count(c.prove(ctx, r, w))
 	case "quarantine":
 		return c.count(c.list(ctx, r, w))
+	case "switches":
+		return c.count(c.switches(ctx, r, w))
 	default:
-		return c.count(mistakes{"topic: " + clip(r.Subpath) + " is not asked here; there are " + Name + " and " + Name + "/quarantine"})
+		return c.count(mistakes{"topic: " + clip(r.Subpath) + " is not asked here; there are " + Name + ", " + Name + "/quarantine and " + Name + "/switches"})
 	}
 }
 

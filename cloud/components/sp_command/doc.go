@@ -20,7 +20,8 @@
 //
 // The data is IoToad's, {"status": 1}, {"status": "OFF"} or either as the text of
 // a JSON string, and is answered in IoToad's form: data.successful lists ids and
-// error has a reason for each of the others. Or it is a contract.SwitchRequest,
+// error has a reason for each of the others; the api's relay adds a member "who".
+// Or it is a contract.SwitchRequest,
 // with the member "on", and is answered by a contract.SwitchAnswer. A payload
 // that does not say clearly what to do is an error and switches nothing.
 //

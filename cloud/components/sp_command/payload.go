@@ -48,9 +48,18 @@ func parse(data json.RawMessage, standard time.Duration) (order, error) {
 		return parseRequest(text, standard)
 	case hasStatus:
 		on, err := parseStatus(members["status"])
-		return order{SwitchRequest: contract.SwitchRequest{On: on}, ioToad: true, allowed: standard}, err
+		return order{SwitchRequest: contract.SwitchRequest{On: on, Who: who(members["who"])}, ioToad: true, allowed: standard}, err
 	}
 	return order{ioToad: true}, errors.New(`the payload must say {"status": 1} or {"status": 0}`)
+}
+
+// who is the sender that the api's relay adds to IoToad's payloads; "" for what
+// is none.
+func who(value json.RawMessage) (name string) {
+	if json.Unmarshal(value, &name) != nil || len(name) > maxText {
+		return ""
+	}
+	return name
 }
 
 // object takes a JSON object apart. A member that is there twice is an error:

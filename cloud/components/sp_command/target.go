@@ -112,8 +112,8 @@ func parsePlace(text string) (target, error) {
 		full = "sp_" + text
 	}
 	id, err := device.Parse(full)
-	if err != nil {
-		return target{}, err
+	if err != nil { // told in the words of who asks
+		return target{}, errors.New(strings.Replace(err.Error(), strconv.Quote(full), strconv.Quote(text), 1))
 	}
 	return target{id: id}, nil
 }
