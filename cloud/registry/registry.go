@@ -2,32 +2,35 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/hook"
 	"github.com/wattline/wattline/shared/metrics"
 )
 
 const (
-	versionsFile = "config-versions.json"
-	lookEvery    = 2 * time.Second // for a changed file
-	settle       = 200 * time.Millisecond
-	atOnce       = 64 // messages under way
-	syncTime     = time.Minute
+	name      = "registry" // of the component
+	lookEvery = 10 * time.Second
+	saveEvery = time.Minute
+	settle    = 200 * time.Millisecond
+	atOnce    = 64 // messages under way
+	syncTime  = time.Minute
 )
 
-// Config says where the inventory is.
+// Config is what an operator says of the registry.
 type Config struct {
-	// Inventory is the file with the site, its gateways and places.
+	// Inventory is a YAML file with a site, its gateways and places that is
+	// imported once, when the registry has none.
 	Inventory string `yaml:"inventory"`
 }
 
@@ -35,33 +38,31 @@ type Config struct {
 func DefaultConfig() Config { return Config{Inventory: "inventory.yaml"} }
 
 // Validate reports all mistakes at once, by key.
-func (c *Config) Validate() error {
-	if c.Inventory == "" {
-		return errors.New("inventory: required, the file with the site, its gateways and places")
-	}
-	return nil
-}
+func (c *Config) Validate() error { return nil }
 
-// Registry publishes the inventory. Its methods are safe for concurrent use.
+// Registry is the store on the bus: it answers, and publishes what must be known
+// of it. Its methods are safe for concurrent use.
 type Registry struct {
-	cfg      Config
-	versions *versions
-	link     *bus.Link
-	log      *slog.Logger
-	reload   chan struct{} // the inventory is to be read again
-	dirty    chan struct{} // the bus differs from the inventory
+	cfg     Config
+	store   *Store
+	options bus.Options
+	link    *bus.Link
+	log     *slog.Logger
+	dirty   chan struct{} // the bus differs from the registry
+	changed chan struct{} // the registry differs from the bus
+	looked  chan struct{} // a gateway has told what it found
+	file    stamp         // of the first inventory
 
-	mistakes *metrics.Gauge
 	places   *metrics.Gauge
 	gateways *metrics.Gauge
+	plugs    *metrics.Gauge
 
-	syncing sync.Mutex // one sync at a time; protects versions
+	syncing sync.Mutex // one sync at a time
 
-	mu      sync.Mutex // protects the fields below
-	content *content
-	file    stamp
-	seen    *seen
-	wanted  map[string][]byte // what is or is being published, by topic
+	mu     sync.Mutex // protects the fields below
+	seen   *seen
+	wanted map[string][]byte // what is or is being published, by topic
+	found  map[string][]byte // by gateway, what is to be taken in
 }
 
 // stamp tells whether a file has changed.
@@ -70,36 +71,37 @@ type stamp struct {
 	size     int64
 }
 
-// New reads the inventory, which must be without mistakes the first time, and
-// what directory remembers; the directory is made if need be. reg may be nil.
-func New(cfg Config, directory string, broker bus.Options, reg *metrics.Registry, log *slog.Logger) (*Registry, error) {
+// New opens the registry below the data directory and imports the first
+// inventory if need be, which must be without mistakes. [Registry.Run] closes it.
+// reg may be nil.
+func New(cfg Config, data string, broker bus.Options, reg *metrics.Registry, log *slog.Logger) (*Registry, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
-	if err := os.MkdirAll(directory, 0o750); err != nil {
-		return nil, fmt.Errorf("registry: %w", err)
-	}
-	r := &Registry{
-		cfg: cfg, log: log, reload: make(chan struct{}, 1), dirty: make(chan struct{}, 1), seen: newSeen(),
-		mistakes: reg.Gauge("wattline_registry_inventory_mistakes", "Mistakes in the inventory file; it is not in force while there are any."),
-		places:   reg.Gauge("wattline_registry_places", "Places in the inventory in force."),
-		gateways: reg.Gauge("wattline_registry_gateways", "Gateways in the inventory in force."),
-	}
-	var lost error
-	if r.versions, lost = openVersions(filepath.Join(directory, versionsFile)); lost != nil {
-		log.Warn("configuration versions lost, going on above what the bus has", slog.Any("err", lost))
-	}
-	if err := r.read(); err != nil {
+	store, err := Open(data, log)
+	if err != nil {
 		return nil, err
 	}
-	broker.ClientID = hook.ClientID("registry")
+	r := &Registry{
+		cfg: cfg, store: store, options: broker, log: log, dirty: make(chan struct{}, 1), changed: make(chan struct{}, 1), looked: make(chan struct{}, 1),
+		seen: newSeen(), found: make(map[string][]byte),
+		places:   reg.Gauge("wattline_registry_places", "Places that are registered."),
+		gateways: reg.Gauge("wattline_registry_gateways", "Gateways that are registered."),
+		plugs:    reg.Gauge("wattline_registry_plugs", "Plugs that gateways have found, placed or not."),
+	}
+	r.file = r.stampOf()
+	if err := store.first(cfg.Inventory); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	r.count()
+	broker.ClientID = hook.ClientID(name)
 	broker.Up = r.up
 	r.link = bus.NewLink(broker, log)
 	return r, nil
 }
 
-// Reload asks for the inventory to be read again, as a change of the file does.
-func (r *Registry) Reload() { poke(r.reload) }
+// Store is the registry without the bus.
+func (r *Registry) Store() *Store { return r.store }
 
 func poke(c chan struct{}) {
 	select {
@@ -108,32 +110,67 @@ func poke(c chan struct{}) {
 	}
 }
 
-// Run publishes until ctx ends.
+// Run answers and publishes until ctx ends, and closes the registry.
 func (r *Registry) Run(ctx context.Context) error {
-	var all errgroup.Group
-	all.Go(func() error { return r.link.Run(ctx) })
+	all, running := errgroup.WithContext(ctx)
+	all.Go(func() error { return r.link.Run(running) })
+	for _, family := range []hook.Family{hook.Queries, hook.Commands} {
+		component := hook.Component{Name: name, Family: family, Handle: r.handle(family)}
+		all.Go(func() error { return component.Serve(running, r.options, r.log) })
+	}
 	all.Go(func() error {
-		r.watch(ctx)
+		r.watch(running)
 		return nil
 	})
-	return all.Wait()
+	return errors.Join(all.Wait(), r.store.Close())
 }
 
-// watch looks after the file and the bus.
+// handle answers the requests of one family.
+func (r *Registry) handle(family hook.Family) func(context.Context, hook.Request, *hook.Answer) error {
+	return func(ctx context.Context, request hook.Request, w *hook.Answer) error {
+		var asked contract.RegistryRequest
+		var answer contract.RegistryAnswer
+		switch err := json.Unmarshal(request.Data, &asked); {
+		case err != nil:
+			answer = refuse(contract.Invalid, "not a request to the registry: %v", err)
+		case IsQuery(asked.Verb) != (family == hook.Queries):
+			answer = refuse(contract.Invalid, "%.40q is no %s", asked.Verb, family)
+		default:
+			answer = r.store.Answer(ctx, request.Subpath, asked)
+			if family == hook.Commands && answer.Problem == nil && !asked.DryRun {
+				poke(r.changed)
+			}
+		}
+		text, err := json.Marshal(answer)
+		if err == nil {
+			w.Send(text, nil)
+		}
+		return err
+	}
+}
+
+// watch looks after the bus and what comes from it.
 func (r *Registry) watch(ctx context.Context) {
-	look := time.NewTicker(lookEvery)
+	look, save := time.NewTicker(lookEvery), time.NewTicker(saveEvery)
 	defer look.Stop()
+	defer save.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-r.reload:
-			r.readAgain(ctx, true)
-		case <-look.C:
-			r.readAgain(ctx, false)
+		case <-r.changed:
+			r.count()
+			r.sync(ctx, r.link)
 		case <-r.dirty:
 			pause(ctx, settle) // what comes together is answered together
 			r.sync(ctx, r.link)
+		case <-r.looked:
+			r.takeFound(ctx)
+		case <-save.C:
+			r.store.saveSeen()
+			r.count()
+		case <-look.C:
+			r.remind()
 		}
 	}
 }
@@ -147,26 +184,32 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// read takes the inventory in.
-func (r *Registry) read() error {
-	stamp := r.stampOf()
-	inventory, err := Load(r.cfg.Inventory)
+// takeFound takes in what gateways have found.
+func (r *Registry) takeFound(ctx context.Context) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.file = stamp
-	if err != nil {
-		r.mistakes.Set(1)
-		return fmt.Errorf("inventory: %w", err)
+	all := r.found
+	r.found = make(map[string][]byte)
+	r.mu.Unlock()
+	for gateway, payload := range all {
+		var found contract.Found
+		if json.Unmarshal(payload, &found) != nil {
+			continue // a gateway's own harm; its status tells its version
+		}
+		changed, err := r.store.Found(gateway, found)
+		if err != nil && r.store.said.May("found "+gateway) {
+			r.log.ErrorContext(ctx, "plugs found not kept", slog.String("gateway", gateway), slog.Any("err", err))
+		}
+		if changed {
+			poke(r.changed)
+		}
 	}
-	content, err := inventory.content()
-	if err != nil {
-		return fmt.Errorf("inventory: %w", err) // Load has looked already
-	}
-	r.content = content
-	r.mistakes.Set(0)
-	r.places.Set(float64(len(content.places)))
-	r.gateways.Set(float64(len(content.gateways)))
-	return nil
+}
+
+func (r *Registry) count() {
+	places, gateways, plugs := r.store.counts()
+	r.places.Set(float64(places))
+	r.gateways.Set(float64(gateways))
+	r.plugs.Set(float64(plugs))
 }
 
 func (r *Registry) stampOf() stamp {
@@ -177,22 +220,15 @@ func (r *Registry) stampOf() stamp {
 	return stamp{info.ModTime(), info.Size()}
 }
 
-// readAgain reads the inventory if it has changed or somebody asked for it. With
-// mistakes in it the one in force stays.
-func (r *Registry) readAgain(ctx context.Context, asked bool) {
-	r.mu.Lock()
-	before := r.file
-	r.mu.Unlock()
+// remind tells whoever writes the first inventory again that it is not read.
+func (r *Registry) remind() {
 	now := r.stampOf()
-	if !asked && (now == before || now == stamp{}) {
+	if now == r.file {
 		return
 	}
-	if err := r.read(); err != nil {
-		r.log.ErrorContext(ctx, "inventory not taken, the one before stays in force", slog.Any("err", err))
-		return
+	if r.file = now; now != (stamp{}) {
+		r.store.remind(r.cfg.Inventory)
 	}
-	r.log.InfoContext(ctx, "inventory taken", slog.String("source", r.cfg.Inventory))
-	r.sync(ctx, r.link)
 }
 
 // up is called on each new connection.
@@ -203,7 +239,7 @@ func (r *Registry) up(ctx context.Context, s *bus.Session) error {
 	r.mu.Unlock()
 	end := "responses/registry/" + hook.Instance() + "/all-heard"
 	heard := make(chan struct{}, 1)
-	for _, filter := range []string{bus.RegistryFilter, bus.ConfigFilter, bus.StatusFilter} {
+	for _, filter := range []string{bus.RegistryFilter, bus.ConfigFilter, bus.StatusFilter, bus.FoundFilter} {
 		if err := s.Subscribe(ctx, filter, r.hear(seen)); err != nil {
 			return err
 		}
@@ -252,17 +288,14 @@ func (r *Registry) sync(ctx context.Context, to publisher) {
 func (r *Registry) publish(ctx context.Context, to publisher, seen *seen) error {
 	r.syncing.Lock()
 	defer r.syncing.Unlock()
-	r.mu.Lock()
-	content := r.content
-	r.mu.Unlock()
-	if r.versions.assign(content.configs, seen.config) {
-		if err := r.versions.save(); err != nil {
-			// Better an unsaved version than places that nobody learns of; what is
-			// retained and the statuses keep it from going back.
-			r.log.ErrorContext(ctx, "configuration versions not saved", slog.Any("err", err))
-		}
+	content, err := r.store.publish()
+	if err != nil {
+		return err
 	}
-	topics, err := content.topics()
+	if err := r.store.assign(content.configs, seen.config); err != nil {
+		r.log.ErrorContext(ctx, "configuration versions not saved", slog.Any("err", err))
+	}
+	topics, err := content.encode()
 	if err != nil {
 		return err
 	}

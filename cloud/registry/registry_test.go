@@ -49,10 +49,17 @@ type site struct {
 
 func newSite(t *testing.T, inventory string) *site {
 	t.Helper()
-	s := &site{t: t, broker: bustest.Start(t), dir: t.TempDir()}
+	s := prepare(t, inventory)
+	s.start()
+	return s
+}
+
+// prepare is newSite without the start.
+func prepare(t *testing.T, inventory string) *site {
+	t.Helper()
+	s := &site{t: t, broker: bustest.Start(t), dir: t.TempDir(), stop: func() {}}
 	s.inventory = filepath.Join(s.dir, "inventory.yaml")
 	s.write(inventory)
-	s.start()
 	t.Cleanup(func() { s.stop() })
 	return s
 }
@@ -81,6 +88,56 @@ func (s *site) start() {
 		}
 	})
 }
+
+// ask asks the registry over the bus, as the api does.
+func (s *site) ask(family, resource string, r contract.RegistryRequest) contract.RegistryAnswer {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	defer cancel()
+	up := make(chan struct{}, 1)
+	name := "asker-" + bus.NewID()
+	asker := bus.NewAsker(name, bus.Options{URL: s.broker.URL, ClientID: name, Up: func(context.Context, *bus.Session) error { up <- struct{}{}; return nil }}, nil, quiet)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = asker.Run(ctx)
+	}()
+	defer func() { cancel(); <-done }()
+	<-up
+	data, err := json.Marshal(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for { // the component may not have subscribed yet
+		once, end := context.WithTimeout(ctx, 2*time.Second)
+		envelope, err := asker.Once(once, family+"/registry/"+resource, data, nil)
+		end()
+		if err != nil && ctx.Err() == nil {
+			continue
+		}
+		var answer contract.RegistryAnswer
+		if err == nil {
+			err = json.Unmarshal(envelope.Data, &answer)
+		}
+		if err != nil || envelope.ErrorText() != "" {
+			s.t.Fatalf("%s %s: %v %s", r.Verb, resource, err, envelope.ErrorText())
+		}
+		return answer
+	}
+}
+
+// do is a command that must be carried out.
+func (s *site) do(resource string, r contract.RegistryRequest) contract.RegistryAnswer {
+	s.t.Helper()
+	r.Who = "ana"
+	answer := s.ask("command", resource, r)
+	if answer.Problem != nil {
+		s.t.Fatalf("%s %s: %+v", r.Verb, resource, answer.Problem)
+	}
+	return answer
+}
+
+func raw(format string, args ...any) json.RawMessage { return fmt.Appendf(nil, format, args...) }
 
 // retained is what a newcomer hears: it connects, and reads until a message of
 // its own comes back.
@@ -182,15 +239,15 @@ func TestRegistryPublishesTheInventory(t *testing.T) {
 	s := newSite(t, small)
 	topics := s.until("published", published)
 	want := map[string]string{
-		"registry/site":              `{"name":"Test","default_floor":1,"time_zone":"Europe/Madrid"}`,
-		"registry/gateways/f1":       `{"gateway":"f1","floor":1,"config_version":1,"stagger_ms":250}`,
-		"registry/gateways/f2":       `{"gateway":"f2","label":"Second","floor":2,"config_version":1}`,
-		"registry/places/sp_w.r0.c0": `{"device":"sp_w.r0.c0","gateway":"f1","protected":"a server","driver":"hs110","address":"127.0.0.1","mac":"AC:84:C6:59:D9:A1"}`,
-		"registry/places/sp_f2.g1":   `{"device":"sp_f2.g1","gateway":"f2","max_power_w":100,"driver":"hs110","address":"[::1]:9999"}`,
+		"registry/site":              `{"name":"Test","default_floor":1,"time_zone":"Europe/Madrid","rows":1,"columns":1,"revision":1}`,
+		"registry/gateways/f1":       `{"gateway":"f1","floor":1,"config_version":1,"stagger_ms":250,"revision":1}`,
+		"registry/gateways/f2":       `{"gateway":"f2","label":"Second","floor":2,"config_version":1,"revision":1}`,
+		"registry/places/sp_w.r0.c0": `{"device":"sp_w.r0.c0","gateway":"f1","protected":"a server","driver":"hs110","address":"127.0.0.1","mac":"AC:84:C6:59:D9:A1","revision":1}`,
+		"registry/places/sp_f2.g1":   `{"device":"sp_f2.g1","gateway":"f2","max_power_w":100,"driver":"hs110","address":"[::1]:9999","poll_seconds":2,"revision":1}`,
 		"gateways/f1/config": `{"version":1,"gateway":"f1","floor":1,"database":"sp","poll_seconds":10,"stagger_ms":250,"plugs":[` +
-			`{"device":"sp_w.r0.c0","driver":"hs110","address":"127.0.0.1","mac":"AC:84:C6:59:D9:A1","protected":"a server"}]}`,
+			`{"device":"sp_w.r0.c0","driver":"hs110","address":"127.0.0.1","mac":"AC:84:C6:59:D9:A1","protected":"a server"}],"discovery":{"broadcast":true}}`,
 		"gateways/f2/config": `{"version":1,"gateway":"f2","floor":2,"database":"other","poll_seconds":1,"stagger_ms":0,"plugs":[` +
-			`{"device":"sp_f2.g1","driver":"hs110","address":"[::1]:9999","max_power_w":100,"poll_seconds":2}]}`,
+			`{"device":"sp_f2.g1","driver":"hs110","address":"[::1]:9999","max_power_w":100,"poll_seconds":2}],"discovery":{"broadcast":true}}`,
 	}
 	for topic, payload := range want {
 		if topics[topic] != payload {
@@ -205,8 +262,7 @@ func TestRegistryPublishesTheInventory(t *testing.T) {
 func TestVersionGrowsOnlyWithTheContentAndSurvives(t *testing.T) {
 	s := newSite(t, small)
 	s.until("published", published)
-	s.write(strings.Replace(small, "max_power: 100", "max_power: 200", 1))
-	s.Reload()
+	s.do("places", contract.RegistryRequest{Verb: "change", Key: "sp_f2.g1", Content: raw(`{"max_power_w":200}`)})
 	topics := s.until("f2 changed", func(m map[string]string) bool { return version(t, m, "f2") == 2 })
 	if got := version(t, topics, "f1"); got != 1 {
 		t.Errorf("f1, which has not changed, has version %d", got)
@@ -240,17 +296,24 @@ func TestLostVersionsGoOnAboveWhatTheBusHas(t *testing.T) {
 	s.until("f2 above an honest version", func(m map[string]string) bool { return version(t, m, "f2") == 11 })
 }
 
-func TestDamagedVersionsAreNoReasonToStop(t *testing.T) {
-	s := newSite(t, small)
-	s.until("published", published)
+func TestVersionsOfBeforeAreTakenOver(t *testing.T) {
+	s := prepare(t, small)
+	file := filepath.Join(s.dir, "data", "config-versions.json")
+	if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(`{"f1":{"version":17,"hash":"of another content"},"f9":{"version":3}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	s.until("above what was given", func(m map[string]string) bool { return version(t, m, "f1") == 18 && version(t, m, "f2") == 1 })
 	s.stop()
-	for _, text := range []string{"", "null", "{\"f1\":", "[]", "\x00\x00"} {
-		if err := os.WriteFile(filepath.Join(s.dir, "data", "config-versions.json"), []byte(text), 0o600); err != nil {
+	for _, text := range []string{"", "null", "{\"f1\":", "[]", "\x00\x00"} { // a later start need not read it
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		s.start()
-		topics := s.until("published", published)
-		if got := version(t, topics, "f1"); got != 1 {
+		if got := version(t, s.until("published", published), "f1"); got != 18 {
 			t.Errorf("%q: version %d", text, got)
 		}
 		s.stop()
@@ -269,35 +332,35 @@ func TestWhatIsNoMoreIsCleared(t *testing.T) {
 	s.until("a stranger's topics are gone", func(m map[string]string) bool {
 		return published(m) && m["registry/places/sp_f9.g9"] == "" && m["registry/places/nonsense"] == "" && m["gateways/f9/config"] == "" && m["registry/site"] != "{}"
 	})
-	s.write(`
+	s.do("inventory", contract.RegistryRequest{Verb: "import", Content: raw(`{"format":"yaml","remove":true,"text":%q}`, `
 site: {name: Test, default_floor: 1}
 gateways: [{id: f1, floor: 1}, {id: f3, floor: 1}]
 places: [{device: sp_w.r0.c0, gateway: f3, address: 127.0.0.1}]
-`) // the poll of the file finds it
+`)})
 	s.until("f2 is gone, the place moved", func(m map[string]string) bool {
 		return m["gateways/f2/config"] == "" && m["registry/gateways/f2"] == "" && m["registry/places/sp_f2.g1"] == "" &&
 			m["state/f2/sp_f2.g1"] == "" && m["state/f1/sp_w.r0.c0"] == "" && has("gateways/f3/config")(m)
 	})
 }
 
-func TestMistakesLeaveTheInventoryInForce(t *testing.T) {
+func TestTheFirstInventoryIsReadOnce(t *testing.T) {
 	s := newSite(t, small)
 	before := s.until("published", published)
-	for _, text := range []string{"", "site: [", "site: {default_floor: 1}\ngateways: []\n", "# gone"} {
+	s.stop()
+	for _, text := range []string{strings.Replace(small, "name: Test", "name: Other", 1), "site: ["} {
 		s.write(text)
-		s.Reload()
+		s.start()
+		if after := s.until("published", published); !maps.Equal(before, after) {
+			t.Errorf("%q\n got %v\nwant %v", text, after, before)
+		}
+		s.stop()
 	}
 	if err := os.Remove(s.inventory); err != nil {
 		t.Fatal(err)
 	}
-	s.Reload()
-	s.write(strings.Replace(small, "name: Test", "name: Other", 1))
-	s.Reload()
-	after := s.until("renamed", func(m map[string]string) bool { return strings.Contains(m["registry/site"], "Other") })
-	for topic := range before {
-		if topic != "registry/site" && after[topic] != before[topic] {
-			t.Errorf("%s: %s", topic, after[topic])
-		}
+	s.start()
+	if after := s.until("published", published); !maps.Equal(before, after) {
+		t.Errorf("without the file: %v", after)
 	}
 }
 

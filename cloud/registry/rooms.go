@@ -2,6 +2,9 @@ package registry
 
 import (
 	"context"
+	"errors"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/wattline/wattline/shared/contract"
 )
@@ -13,12 +16,31 @@ type Room interface {
 	// Answer does a verb; what is wrong is in the answer's Problem.
 	Answer(ctx context.Context, r contract.RegistryRequest) contract.RegistryAnswer
 	// Retained is what must be on the bus, by topic, all of it below registry/.
-	// It is asked again after each command of the room.
+	// It is asked again after each command of a room.
 	Retained() (map[string][]byte, error)
 }
 
-// Truster is a room that knows how far a gateway is trusted; what it says goes
-// out with the gateway, on registry/gateways/<gateway>.
+// Truster is a room that knows how far gateways are trusted.
 type Truster interface {
-	Trust(gateway string) (contract.Trust, []contract.Certificate)
+	Room
+	// Describe adds what it knows to what goes out about a gateway.
+	Describe(tx *bbolt.Tx, info *contract.GatewayInfo) error
+	// Retire takes all trust from a gateway in the transaction that deletes it;
+	// Listed is called once that is committed.
+	Retire(tx *bbolt.Tx, gateway string, r contract.RegistryRequest) error
+	Listed() error
+}
+
+// describe adds to each gateway what others know of its trust.
+func (s *Store) describe(infos []contract.GatewayInfo) error {
+	if s.trust == nil {
+		return nil
+	}
+	return s.db.View(func(tx *bbolt.Tx) error {
+		var errs []error
+		for i := range infos {
+			errs = append(errs, s.trust.Describe(tx, &infos[i]))
+		}
+		return errors.Join(errs...)
+	})
 }

@@ -3,7 +3,6 @@ package registry
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -18,47 +17,94 @@ import (
 type seen struct {
 	mu       sync.Mutex // protects the fields below
 	topics   map[string][]byte
+	bytes    int // of topics
 	versions map[string]uint64
-	full     bool // the log was told that versions is
+	full     bool // the log was told that versions is, or topics
 }
 
-// maxRunning bounds the gateways, strangers' inventions too, whose versions are
-// remembered.
-const maxRunning = 10_000
+const (
+	// maxRunning bounds the gateways, strangers' inventions too, whose versions are
+	// remembered.
+	maxRunning = 10_000
+	// maxTopics and maxBytes bound what is remembered of the bus. What strangers
+	// have put there beyond them is not cleared away.
+	maxTopics = 200_000
+	maxBytes  = 256 << 20
+)
 
 func newSeen() *seen {
 	return &seen{topics: make(map[string][]byte), versions: make(map[string]uint64)}
 }
 
-// hear notes a message of the topics that are ours, or a gateway's status. What
+// hear notes a message of the topics that are ours, or what a gateway tells. What
 // somebody else has put there is set right.
 func (r *Registry) hear(s *seen) func(bus.Message) {
 	return func(m bus.Message) {
-		if strings.HasSuffix(m.Topic, "/status") {
-			if !s.status(m, r.dirty) {
-				r.log.Warn("too many gateways, versions of further ones are not remembered", slog.String("gateway", bus.GatewayOf(m.Topic)))
-			}
+		gateway := bus.GatewayOf(m.Topic)
+		switch {
+		case gateway != "" && m.Topic == bus.StatusTopic(gateway):
+			r.hearStatus(s, gateway, m.Payload)
+			return
+		case gateway != "" && m.Topic == bus.FoundTopic(gateway):
+			r.hearFound(gateway, m.Payload)
 			return
 		}
-		s.mu.Lock()
-		if len(m.Payload) == 0 {
-			delete(s.topics, m.Topic)
-		} else {
-			s.topics[m.Topic] = m.Payload
+		if !s.remember(m) {
+			r.log.Warn("too much below registry/ and gateways/ on the bus, the rest is not looked at", slog.String("topic", m.Topic))
 		}
-		s.mu.Unlock()
 		if !r.expects(m) {
 			poke(r.dirty)
 		}
 	}
 }
 
+// remember notes what a topic has now. It gives false for the first message that
+// there is no room for.
+func (s *seen) remember(m bus.Message) (fits bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, known := s.topics[m.Topic]
+	total := s.bytes + len(m.Payload) - len(before)
+	switch {
+	case len(m.Payload) == 0:
+		delete(s.topics, m.Topic)
+	case !known && len(s.topics) >= maxTopics, total > maxBytes:
+		told := s.full
+		s.full = true
+		return told
+	default:
+		s.topics[m.Topic] = m.Payload
+	}
+	s.bytes = total
+	return true
+}
+
+func (r *Registry) hearStatus(s *seen, gateway string, payload []byte) {
+	var status contract.Status
+	if json.Unmarshal(payload, &status) != nil {
+		return
+	}
+	r.store.Hear(gateway, status)
+	if !s.status(gateway, &status, r.dirty) {
+		r.log.Warn("too many gateways, versions of further ones are not remembered", slog.String("gateway", gateway))
+	}
+}
+
+// hearFound keeps what a gateway has found until there is time for it, the newest
+// only.
+func (r *Registry) hearFound(gateway string, payload []byte) {
+	r.mu.Lock()
+	if _, known := r.found[gateway]; known || len(r.found) < maxRunning {
+		r.found[gateway] = payload
+	}
+	r.mu.Unlock()
+	poke(r.looked)
+}
+
 // status notes the version that a gateway runs; one that is newer than the
 // bus's must be overtaken. It gives false for the first that does not fit.
-func (s *seen) status(m bus.Message, dirty chan struct{}) (fits bool) {
-	var status contract.Status
-	gateway := bus.GatewayOf(m.Topic)
-	if json.Unmarshal(m.Payload, &status) != nil || status.ConfigVersion > maxVersion {
+func (s *seen) status(gateway string, status *contract.Status, dirty chan struct{}) (fits bool) {
+	if status.ConfigVersion > maxVersion {
 		return true
 	}
 	s.mu.Lock()
@@ -119,9 +165,10 @@ func (s *seen) differs(want map[string][]byte) map[string][]byte {
 	defer s.mu.Unlock()
 	changes := make(map[string][]byte)
 	for topic, payload := range want {
-		if !bytes.Equal(s.topics[topic], payload) {
-			changes[topic] = payload
+		if bytes.Equal(s.topics[topic], payload) {
+			continue
 		}
+		changes[topic] = payload
 		if before := placeIn(topic, s.topics[topic]); before != nil {
 			if now := placeIn(topic, payload); now != nil && now.Gateway != before.Gateway {
 				changes[bus.StateTopic(before.Gateway, before.Device.String())] = nil
@@ -155,28 +202,4 @@ func placeIn(topic string, payload []byte) *contract.Place {
 		return nil
 	}
 	return &p
-}
-
-// topics is what the bus should have.
-func (c *content) topics() (map[string][]byte, error) {
-	topics := make(map[string][]byte, len(c.places)+2*len(c.gateways)+1)
-	var failed error
-	put := func(topic string, value any) {
-		payload, err := json.Marshal(value)
-		if err != nil && failed == nil {
-			failed = fmt.Errorf("encode %s: %w", topic, err)
-		}
-		topics[topic] = payload
-	}
-	put(bus.SiteTopic, c.site)
-	for _, g := range c.gateways {
-		config := c.configs[g.Gateway]
-		g.ConfigVersion = config.Version
-		put(bus.GatewaysInfoPrefix+g.Gateway, g)
-		put(bus.ConfigTopic(g.Gateway), config)
-	}
-	for _, p := range c.places {
-		put(bus.PlacesPrefix+p.Device.String(), p)
-	}
-	return topics, failed
 }

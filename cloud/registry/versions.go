@@ -7,57 +7,91 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"maps"
 	"os"
-	"path/filepath"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/wattline/wattline/shared/contract"
 )
 
-// maxVersion is the greatest version that is believed: beyond it a JSON number
-// is no longer exact for everybody.
-const maxVersion = 1 << 53
+const (
+	// maxVersion is the greatest version that is believed: beyond it a JSON number
+	// is no longer exact for everybody.
+	maxVersion = 1 << 53
+	// versionsFile had the versions before the registry had a file of its own.
+	versionsFile = "config-versions.json"
+)
 
-// versions is the file that remembers the last configuration of each gateway:
-// its version and a hash of its content. Gateways that are no more stay in it.
-type versions struct {
-	path string
-	last map[string]version
-}
-
+// version is the last configuration that a gateway was given, and a hash of its
+// content. Those of gateways that are no more are kept.
 type version struct {
 	Version uint64 `json:"version"`
 	Hash    string `json:"hash"`
 }
 
-// openVersions reads the file; one that is not there, or cannot be understood,
-// counts as lost, and lost tells why.
-func openVersions(path string) (v *versions, lost error) {
-	v = &versions{path: path, last: make(map[string]version)}
+// takeOver takes in versions that were given before the registry had its file,
+// so that none goes back. A file that cannot be read counts as lost.
+func (s *Store) takeOver(path string) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return v, nil
+		return
 	}
+	var before map[string]version
 	if err == nil {
-		err = json.Unmarshal(text, &v.last)
+		err = json.Unmarshal(text, &before)
 	}
 	if err != nil {
-		v.last = make(map[string]version)
-		return v, fmt.Errorf("read the configuration versions: %w", err)
+		s.log.Warn("earlier configuration versions lost, going on above what the bus has", slog.Any("err", err))
+		return
 	}
-	if v.last == nil { // the file said null
-		v.last = make(map[string]version)
+	maps.DeleteFunc(before, func(gateway string, v version) bool {
+		return v.Version <= s.versions[gateway].Version || v.Version > maxVersion
+	})
+	if err := s.saveVersions(before); err != nil {
+		s.log.Error("earlier configuration versions not saved", slog.Any("err", err))
 	}
-	return v, nil
+}
+
+// saveVersions notes versions; they count from now on even when they could not
+// be saved.
+func (s *Store) saveVersions(changed map[string]version) error {
+	if len(changed) == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	maps.Copy(s.versions, changed)
+	s.mu.Unlock()
+	err := s.update(func(tx *bbolt.Tx) error {
+		for gateway, v := range changed {
+			if err := tx.Bucket(bucketVersions).Put([]byte(gateway), []byte(encode(v))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("save the configuration versions: %w", err)
+	}
+	return nil
 }
 
 // assign gives each configuration its version: the last one if the content is
 // the same, else one more. seen tells what version of a gateway's configuration
 // somebody has, and whether its content is this one.
-func (v *versions) assign(configs map[string]*contract.GatewayConfig, seen func(gateway, hash string) (version uint64, same bool)) (changed bool) {
+//
+// A version that cannot be saved is used nevertheless: what is retained and the
+// statuses keep it from going back.
+func (s *Store) assign(configs map[string]*contract.GatewayConfig, seen func(gateway, hash string) (version uint64, same bool)) error {
+	s.mu.RLock()
+	next := maps.Clone(s.versions)
+	s.mu.RUnlock()
+	changed := make(map[string]version)
 	for gateway, config := range configs {
 		hash := hashOf(config)
-		last := v.last[gateway]
-		next := last
+		last := next[gateway]
+		v := last
 		known, same := seen(gateway, hash)
 		if known > maxVersion {
 			known = 0
@@ -65,62 +99,22 @@ func (v *versions) assign(configs map[string]*contract.GatewayConfig, seen func(
 		switch {
 		case last.Hash == hash && known <= last.Version:
 		case same && known > last.Version:
-			next = version{known, hash}
+			v = version{known, hash}
 		default:
-			next = version{max(last.Version, known) + 1, hash}
+			v = version{max(last.Version, known) + 1, hash}
 		}
-		config.Version = next.Version
-		if next != last {
-			v.last[gateway], changed = next, true
+		config.Version = v.Version
+		if v != last {
+			changed[gateway] = v
 		}
 	}
-	return changed
-}
-
-// save replaces the file so that a crash leaves the old one or the new one.
-func (v *versions) save() error {
-	text, err := json.MarshalIndent(v.last, "", " ")
-	if err != nil {
-		return fmt.Errorf("encode the configuration versions: %w", err)
-	}
-	if err := replace(v.path, text); err != nil {
-		return fmt.Errorf("write the configuration versions: %w", err)
-	}
-	return nil
-}
-
-func replace(path string, text []byte) error {
-	directory := filepath.Dir(path)
-	f, err := os.CreateTemp(directory, filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already when all went well
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(directory)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return s.saveVersions(changed)
 }
 
 // hashOf hashes a configuration without its version.
 func hashOf(config *contract.GatewayConfig) string {
 	bare := *config
 	bare.Version = 0
-	text, err := json.Marshal(bare)
-	if err != nil {
-		panic(err) // numbers and text: a bug of ours
-	}
-	sum := sha256.Sum256(text)
+	sum := sha256.Sum256([]byte(encode(bare)))
 	return hex.EncodeToString(sum[:])
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/wattline/wattline/cloud/influx"
 	"github.com/wattline/wattline/cloud/influx/influxd"
 	"github.com/wattline/wattline/cloud/registry"
+	"github.com/wattline/wattline/cloud/registry/inventory"
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/config"
 )
@@ -96,12 +97,12 @@ func (c *Config) Check(roles []Role) (found string, err error) {
 	if (has(RoleHooks) || has(RoleComponents)) && !has(RoleInflux) && c.Influx.URL == "" {
 		errs = append(errs, errors.New("influx.url: the roles hooks and components need it where the role influx does not run"))
 	}
-	if has(RoleRegistry) {
-		inventory, err := registry.Load(c.Registry.Inventory)
+	if has(RoleRegistry) && !registry.Exists(c.Data) {
+		first, err := inventory.Load(c.Registry.Inventory)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("registry.inventory: %w", err))
+			errs = append(errs, fmt.Errorf("registry.inventory, from which a new site begins: %w", err))
 		} else {
-			found = fmt.Sprintf(", and so is %s: %d gateways", c.Registry.Inventory, len(inventory.Gateways))
+			found = fmt.Sprintf(", and so is %s: %d gateways", c.Registry.Inventory, len(first.Gateways))
 		}
 	}
 	return found, errors.Join(errs...)
