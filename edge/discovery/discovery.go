@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -160,8 +161,11 @@ func (d *Discovery) Configure(where contract.Discovery) {
 		d.log.Error("address ranges not understood: they are not scanned", slog.Any("err", err))
 	}
 	d.mu.Lock()
+	defer d.mu.Unlock()
+	if slices.Equal(d.ranges, ranges) && d.where.Broadcast == where.Broadcast {
+		return
+	}
 	d.where, d.ranges, d.restart = where, ranges, true
-	d.mu.Unlock()
 	d.poke()
 }
 

@@ -44,6 +44,13 @@ func (g *Gateway) command(ctx context.Context, m bus.Message) {
 		answer(nil, "malformed command: "+err.Error())
 		return
 	}
+	if cmd.Look {
+		g.discovery.Look()
+		if len(cmd.Switches) == 0 {
+			answer(contract.Results{}, "")
+			return
+		}
+	}
 	g.controller.Command(context.WithoutCancel(ctx), cmd, func(r contract.Results) { answer(r, "") })
 }
 

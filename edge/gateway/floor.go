@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,21 +26,37 @@ type plug interface {
 	controller.Switcher
 }
 
-func newPlug(p contract.Plug) (plug, error) {
+// newPlug makes the driver's value for a plug as it is reached now.
+func (f *floor) newPlug(p contract.Plug) (plug, error) {
+	switch {
+	case p.Address == "" && p.DeviceID == "" && p.MAC == "":
+		return nil, errors.New("neither its address nor its identity is configured")
+	case p.Address == "":
+		return &unusable{errUnseen, "offline"}, nil
+	}
 	switch p.Driver {
 	case "", "hs110":
-		return hs110.New(p.Device, hs110.Options{Address: p.Address, DeviceID: p.DeviceID, MAC: p.MAC, MaxPower: p.MaxPower})
+		return hs110.New(p.Device, hs110.Options{
+			Address: p.Address, DeviceID: p.DeviceID, MAC: p.MAC, MaxPower: p.MaxPower,
+			Elsewhere: func(deviceID, mac string) bool { return f.elsewhere(p.Device, deviceID, mac) },
+		})
 	}
 	return nil, fmt.Errorf("no driver %q; there is hs110", p.Driver)
 }
 
+var errUnseen = errors.New("its address is not known: waiting until it is found")
+
 // unusable stands for a plug that this gateway can't use as it is configured,
 // one of a later generation say: it must not cost the floor its others, and is
 // told of as every plug with trouble is.
-type unusable struct{ error }
+type unusable struct {
+	error
+
+	reason string
+}
 
 // Reason is the word of the status.
-func (unusable) Reason() string { return "unsupported" }
+func (u *unusable) Reason() string { return u.reason }
 
 // Poll tells what is wrong.
 func (u *unusable) Poll(context.Context) (device.Measurement, error) { return device.Measurement{}, u }
@@ -53,11 +70,17 @@ type floor struct {
 	file    string
 	heard   chan contract.GatewayConfig // the newest, not applied yet
 
-	mu     sync.Mutex // protects what follows
-	config contract.GatewayConfig
-	plugs  map[device.ID]plug
-	specs  map[device.ID]contract.Plug
-	safe   uint64 // version of the configuration that is on disk
+	mu      sync.Mutex // protects what follows
+	config  contract.GatewayConfig
+	plugs   map[device.ID]plug
+	specs   map[device.ID]contract.Plug // as configured
+	used    map[device.ID]contract.Plug // as reached: with what was learned
+	learned map[device.ID]learned
+	trial   *trial                  // nil once config has proved itself
+	refused *contract.ConfigRefused // what is not run, nil where the newest is
+	worse   *contract.GatewayConfig // that was tried and gone back from
+	safe    uint64                  // version of the configuration that is on disk
+	unsaved bool                    // something is to be kept beside that
 
 	failing bool // as run has logged; its own
 }
@@ -67,15 +90,18 @@ type floor struct {
 func newFloor(g *Gateway, k kept) *floor {
 	f := &floor{
 		gateway: g, file: filepath.Join(g.config.Data, keptFile), heard: make(chan contract.GatewayConfig, 1),
-		plugs: map[device.ID]plug{}, specs: map[device.ID]contract.Plug{},
+		plugs: map[device.ID]plug{}, specs: map[device.ID]contract.Plug{}, used: map[device.ID]contract.Plug{}, learned: map[device.ID]learned{},
 	}
 	switch c := k.Config; {
 	case c.Version == 0:
 	case c.Gateway != g.config.Gateway:
 		g.log.Error("kept configuration is another gateway's: waiting for the cloud's", slog.String("file", f.file), slog.String("gateway", c.Gateway))
 	default:
-		f.apply(c)
-		f.safe = c.Version
+		if k.Learned != nil {
+			f.learned = k.Learned
+		}
+		f.refused, f.worse = k.Refused, k.Worse
+		f.resume(k)
 	}
 	return f
 }
@@ -110,10 +136,12 @@ func (f *floor) confirmed() uint64 {
 func (f *floor) hear(ctx context.Context, m bus.Message) {
 	var c contract.GatewayConfig
 	if err := json.Unmarshal(m.Payload, &c); err != nil {
+		f.refuse(versionIn(m.Payload), err)
 		f.gateway.misheard(ctx, "configuration not understood: the last one stays", err)
 		return
 	}
-	if err := f.check(c); err != nil {
+	if err := check(f.gateway.config.Gateway, c); err != nil {
+		f.refuse(c.Version, err)
 		f.gateway.misheard(ctx, "configuration refused: the last one stays", err)
 		return
 	}
@@ -126,47 +154,94 @@ func (f *floor) hear(ctx context.Context, m bus.Message) {
 	}
 }
 
-// run applies what was heard until ctx ends, and sees to it that it is kept.
-func (f *floor) run(ctx context.Context) {
-	ticker := time.NewTicker(beatEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		case c := <-f.heard:
-			f.take(ctx, c)
-		}
-		f.settle(ctx)
+// versionIn is the version of a configuration that can't be read otherwise, 0
+// where that can't either.
+func versionIn(text []byte) uint64 {
+	var c struct {
+		Version uint64 `json:"version"`
 	}
+	if json.Unmarshal(text, &c) != nil {
+		return 0
+	}
+	return c.Version
 }
 
-func (f *floor) take(ctx context.Context, c contract.GatewayConfig) {
-	if c.Version == f.current().Version {
-		return
+// refuse notes what the status tells of a configuration that is not run.
+func (f *floor) refuse(version uint64, err error) {
+	f.mu.Lock()
+	f.refused = &contract.ConfigRefused{Version: version, Reason: clip(err.Error())}
+	f.mu.Unlock()
+	f.gateway.beatNow()
+}
+
+// maxReason bounds what the status tells of a configuration's mistakes, in bytes.
+const maxReason = 2000
+
+func clip(s string) string {
+	if len(s) <= maxReason {
+		return s
 	}
-	f.apply(c)
-	f.gateway.log.InfoContext(ctx, "configuration applied", slog.Uint64("version", c.Version), slog.Int("plugs", len(c.Plugs)))
+	return strings.ToValidUTF8(s[:maxReason], "") + "..."
+}
+
+// refusal is what the status tells of it.
+func (f *floor) refusal() *contract.ConfigRefused {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.refused
+}
+
+// watchEvery is how often the floor looks at how its plugs are.
+const watchEvery = 2 * time.Second
+
+// run applies what was heard until ctx ends, and sees to it that it is kept.
+func (f *floor) run(ctx context.Context) {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	for beats := 0; ; beats++ {
+		select {
+		case <-ctx.Done():
+			f.settle(ctx)
+			return
+		case <-ticker.C:
+			f.watch(ctx)
+		case c := <-f.heard:
+			f.take(ctx, c)
+			beats = 0
+		}
+		if beats%int(beatEvery/watchEvery) == 0 {
+			f.settle(ctx)
+		}
+	}
 }
 
 // settle keeps the configuration that is applied, if it is not kept yet. Until
 // it is, the older one stays the confirmed one: nobody may rely on a protection
 // that a restart forgets.
 func (f *floor) settle(ctx context.Context) {
-	c := f.current()
-	if c.Version == f.confirmed() {
+	f.mu.Lock()
+	c, known, unsaved := f.config, f.safe, f.unsaved
+	k := f.kept()
+	f.unsaved = false
+	f.mu.Unlock()
+	if c.Version == known && !unsaved {
 		return
 	}
 	log := f.gateway.log
-	if err := f.keep(c); err != nil {
+	if err := f.keep(k); err != nil {
 		if !f.failing {
 			log.ErrorContext(ctx, "configuration not kept: it holds, but is not confirmed, and a restart would use an older one", slog.Any("err", err))
 		}
 		f.failing = true
+		f.mu.Lock()
+		f.unsaved = true
+		f.mu.Unlock()
 		return
 	}
 	f.failing = false
+	if c.Version == known {
+		return
+	}
 	f.mu.Lock()
 	f.safe = c.Version
 	f.mu.Unlock()
@@ -174,46 +249,30 @@ func (f *floor) settle(ctx context.Context) {
 	f.gateway.beatNow()
 }
 
-// check names every mistake of a configuration that makes it useless as a whole.
-func (f *floor) check(c contract.GatewayConfig) error {
-	var errs []error
-	if c.Gateway != f.gateway.config.Gateway {
-		errs = append(errs, fmt.Errorf("it is for gateway %q", c.Gateway))
-	}
-	if c.Version == 0 {
-		errs = append(errs, errors.New("version: missing"))
-	}
-	if c.PollSeconds != 0 && c.PollSeconds < 1 {
-		errs = append(errs, fmt.Errorf("poll_seconds: %v is under 1", c.PollSeconds))
-	}
-	seen := make(map[device.ID]bool)
-	for _, p := range c.Plugs {
-		if p.Device.IsZero() || seen[p.Device] {
-			errs = append(errs, fmt.Errorf("plugs: %q is missing or there twice", p.Device))
-		}
-		seen[p.Device] = true
-	}
-	return errors.Join(errs...)
-}
-
-// apply makes the plugs those of the configuration. A plug that stays as it is
-// keeps its queue and its back-off.
+// apply makes the plugs those of the configuration, each where it was found last.
+// A plug that stays as it is keeps its queue and its back-off.
 func (f *floor) apply(c contract.GatewayConfig) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	plugs, specs := make(map[device.ID]plug), make(map[device.ID]contract.Plug)
+	f.set(c)
+}
+
+// set is apply; the caller holds the lock.
+func (f *floor) set(c contract.GatewayConfig) {
+	plugs, specs, used := make(map[device.ID]plug), make(map[device.ID]contract.Plug), make(map[device.ID]contract.Plug)
 	var meters []collector.Target
 	var switches []controller.Target
 	for _, spec := range c.Plugs {
+		now := f.reached(spec)
 		p := f.plugs[spec.Device]
-		if p == nil || !sameHardware(f.specs[spec.Device], spec) {
+		if p == nil || !sameHardware(f.used[spec.Device], now) {
 			var err error
-			if p, err = newPlug(spec); err != nil {
+			if p, err = f.newPlug(now); err != nil {
 				f.gateway.log.Error("plug not usable by this gateway", slog.String("device", spec.Device.String()), slog.Any("err", err))
-				p = &unusable{err}
+				p = &unusable{err, "unsupported"}
 			}
 		}
-		plugs[spec.Device], specs[spec.Device] = p, spec
+		plugs[spec.Device], specs[spec.Device], used[spec.Device] = p, spec, now
 		seconds := spec.PollSeconds
 		if seconds == 0 {
 			seconds = c.PollSeconds
@@ -227,9 +286,10 @@ func (f *floor) apply(c contract.GatewayConfig) {
 			f.gateway.states.clear(id) // now that it is not polled any more
 		}
 	}
-	f.config, f.plugs, f.specs = c, plugs, specs
+	f.config, f.plugs, f.specs, f.used = c, plugs, specs, used
 	f.gateway.controller.Set(c.Version, switches)
 	f.gateway.controller.SetStagger(time.Duration(c.StaggerMillis) * time.Millisecond)
+	f.gateway.discovery.Configure(c.Discovery)
 }
 
 func sameHardware(a, b contract.Plug) bool {

@@ -9,6 +9,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/wattline/wattline/edge/collector"
 	"github.com/wattline/wattline/edge/controller"
+	"github.com/wattline/wattline/edge/discovery"
 	"github.com/wattline/wattline/edge/forwarder"
 	"github.com/wattline/wattline/edge/outbox"
 	"github.com/wattline/wattline/edge/status"
@@ -40,12 +42,16 @@ type Gateway struct {
 	metrics *metrics.Registry
 	epoch   contract.Epoch
 
+	probation time.Duration
+
 	clock      *Clock
 	outbox     *outbox.Outbox
 	forwarder  *forwarder.Forwarder
 	collector  *collector.Collector
 	controller *controller.Controller
 	floor      *floor
+	discovery  *discovery.Discovery
+	found      chan struct{} // the list of plugs around is to be published
 	states     *states
 	link       *bus.Link
 	cloud      *cloud
@@ -61,6 +67,12 @@ type Options struct {
 	Version string
 	// Ticks are the clocks; the zero value stands for those of the machine.
 	Ticks Ticks
+	// Probation is how long a new configuration has to prove itself; default
+	// [Probation].
+	Probation time.Duration
+	// Discovery has the times of looking for plugs, for tests; the rest of it is
+	// the gateway's.
+	Discovery discovery.Options
 }
 
 // Run is the life of a gateway: it ends with ctx, having committed what was
@@ -69,7 +81,7 @@ func Run(ctx context.Context, config Config, options Options, log *slog.Logger) 
 	if options.Ticks.Wall == nil {
 		options.Ticks = SystemTicks()
 	}
-	g := &Gateway{config: config, version: options.Version, log: log, metrics: metrics.New(), epoch: drawEpoch()}
+	g := &Gateway{config: config, version: options.Version, probation: cmp.Or(options.Probation, Probation), log: log, metrics: metrics.New(), epoch: drawEpoch()}
 	g.malformed = g.metrics.Counter("wattline_edge_malformed_total", "Commands and configurations that make no sense.")
 	g.clock = NewClock(config.Clock, options.Ticks, log)
 	g.started = time.Now()
@@ -85,6 +97,7 @@ func Run(ctx context.Context, config Config, options Options, log *slog.Logger) 
 	kept := readKept(filepath.Join(config.Data, keptFile), log)
 	g.controller = controller.New(controller.Options{Boot: g.clock.Boot, Note: g.note, Protections: kept.Protections, Metrics: g.metrics}, log)
 	defer g.controller.Close()
+	g.openDiscovery(options.Discovery)
 	g.floor = newFloor(g, kept)
 	g.cloud = newCloud(config.Broker.URL, g.clock)
 	g.link = bus.NewLink(g.busOptions(), log)
@@ -122,10 +135,12 @@ func (g *Gateway) runAll(ctx context.Context) error {
 	intake.Go(func() error { return g.collector.Run(ctx) })
 	intake.Go(func() error { g.page(ctx); return nil })
 	intake.Go(func() error { g.floor.run(ctx); return nil })
+	intake.Go(func() error { return g.discovery.Run(ctx) })
 	outlet.Go(func() error { return g.outbox.Run(later) })
 	outlet.Go(func() error { return g.forwarder.Run(later) })
 	outlet.Go(func() error { return g.link.Run(later) })
 	outlet.Go(func() error { g.states.run(later, g.link); return nil })
+	outlet.Go(func() error { g.tellFound(later); return nil })
 	heart.Go(func() { g.beat(beating) })
 	err := intake.Wait()
 	g.controller.Close()
@@ -238,6 +253,7 @@ func (g *Gateway) up(ctx context.Context, s *bus.Session) error {
 		return err
 	}
 	g.states.again()
+	g.foundNow()
 	g.cloud.found()
 	g.forwarder.Up()
 	return nil

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wattline/wattline/edge/discovery"
 	"github.com/wattline/wattline/edge/gateway"
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/bus/bustest"
@@ -30,6 +31,7 @@ type site struct {
 	broker *bustest.Mosquitto
 	fleet  *hs110test.Fleet
 	config gateway.Config
+	option gateway.Options
 	page   string
 	heard  chan bus.Message
 	cloud  *bus.Link
@@ -37,7 +39,12 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	fleet, err := hs110test.StartFleet(hs110test.FleetOptions{Rooms: 2, Printers: 1, NoBroadcast: true})
+	return newSiteOf(t, hs110test.FleetOptions{Rooms: 2, Printers: 1, NoBroadcast: true})
+}
+
+func newSiteOf(t *testing.T, plugs hs110test.FleetOptions) *site {
+	t.Helper()
+	fleet, err := hs110test.StartFleet(plugs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,10 +52,11 @@ func newSite(t *testing.T) *site {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	s := &site{t: t, ctx: ctx, broker: bustest.Start(t), fleet: fleet, page: freeAddress(t), heard: make(chan bus.Message, 10_000)}
+	s.option = gateway.Options{Version: "test", Discovery: discovery.Options{Every: 300 * time.Millisecond, ScanEvery: time.Second, Spread: 10 * time.Millisecond}}
 	s.config = gateway.DefaultConfig()
 	s.config.Gateway, s.config.Data, s.config.Broker.URL, s.config.Status.Listen = "edge-f1", t.TempDir(), s.broker.URL, s.page
 	s.cloud = bus.NewLink(bus.Options{URL: s.broker.URL, ClientID: "cloud", Up: func(ctx context.Context, session *bus.Session) error {
-		for _, filter := range []string{bus.DataFilter, bus.StatusFilter, bus.StateFilter, "responses/sp_command/#"} {
+		for _, filter := range []string{bus.DataFilter, bus.StatusFilter, bus.StateFilter, bus.FoundFilter, "responses/sp_command/#"} {
 			if err := session.Subscribe(ctx, filter, func(m bus.Message) { s.heard <- m }); err != nil {
 				return err
 			}
@@ -78,7 +86,7 @@ func (s *site) start() (stop func()) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(s.ctx)
 	done := make(chan error, 1)
-	go func() { done <- gateway.Run(ctx, s.config, gateway.Options{Version: "test"}, quiet) }()
+	go func() { done <- gateway.Run(ctx, s.config, s.option, quiet) }()
 	stopped := false
 	stop = func() {
 		if stopped {
@@ -102,7 +110,7 @@ func (s *site) publish(topic string, retained bool, payload []byte) {
 }
 
 // configure gives the gateway its plugs; g1 is protected.
-func (s *site) configure(version uint64) {
+func (s *site) configure(version uint64, change ...func(*contract.GatewayConfig)) {
 	s.t.Helper()
 	c := contract.GatewayConfig{Version: version, Gateway: "edge-f1", Floor: 1, PollSeconds: 1, StaggerMillis: 10}
 	for _, p := range s.fleet.Plugs {
@@ -111,6 +119,9 @@ func (s *site) configure(version uint64) {
 			plug.Protected = "a server"
 		}
 		c.Plugs = append(c.Plugs, plug)
+	}
+	for _, f := range change {
+		f(&c)
 	}
 	payload, err := json.Marshal(c)
 	if err != nil {

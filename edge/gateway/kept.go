@@ -11,6 +11,7 @@ import (
 
 	"github.com/wattline/wattline/edge/controller"
 	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
 )
 
 // keptFile holds the configuration that the gateway was given last, so that it
@@ -21,6 +22,14 @@ const keptFile = "floor.json"
 type kept struct {
 	Config      contract.GatewayConfig `json:"config"`
 	Protections controller.Protections `json:"protections"`
+	// Learned is what was found out about plugs.
+	Learned map[device.ID]learned `json:"learned,omitempty"`
+	// Trial is that of Config, nil when it has proved itself.
+	Trial *trial `json:"trial,omitempty"`
+	// Refused is what the status tells, and Worse the configuration behind it
+	// where that was tried.
+	Refused *contract.ConfigRefused `json:"refused,omitempty"`
+	Worse   *contract.GatewayConfig `json:"worse,omitempty"`
 }
 
 func readKept(file string, log *slog.Logger) (k kept) {
@@ -38,9 +47,18 @@ func readKept(file string, log *slog.Logger) (k kept) {
 	return k
 }
 
-// keep writes the configuration so that a crash leaves the old or the new one.
-func (f *floor) keep(c contract.GatewayConfig) error {
-	text, err := json.MarshalIndent(kept{Config: c, Protections: f.gateway.controller.Protections()}, "", " ")
+// kept is what is to be kept now; the caller holds the lock.
+func (f *floor) kept() kept {
+	k := kept{Config: f.config, Protections: f.gateway.controller.Protections(), Learned: f.forgetting(), Refused: f.refused, Worse: f.worse}
+	if f.trial != nil {
+		k.Trial = new(*f.trial)
+	}
+	return k
+}
+
+// keep writes it so that a crash leaves the old or the new one.
+func (f *floor) keep(k kept) error {
+	text, err := json.MarshalIndent(k, "", " ")
 	if err != nil {
 		return fmt.Errorf("encode the configuration: %w", err)
 	}

@@ -84,7 +84,7 @@ func (g *Gateway) status() contract.Status {
 	boot, monotonic := g.clock.Boot()
 	return contract.Status{
 		Gateway: g.config.Gateway, Online: true, Epoch: head.Epoch, Sequence: head.Sequence, Previous: previous,
-		Version: g.version, ConfigVersion: g.floor.confirmed(), Time: at, BootID: boot, Monotonic: monotonic,
+		Version: g.version, ConfigVersion: g.floor.confirmed(), ConfigRefused: g.floor.refusal(), Time: at, BootID: boot, Monotonic: monotonic,
 		Clock: contract.ClockStatus{Set: set, Rebased: g.clock.Rebased()}, Outbox: g.outbox.Stats(), Plugs: g.collector.Status(),
 	}
 }

@@ -66,7 +66,12 @@ func (e *Error) Unwrap() []error { return []error{e.Class, e.Err} }
 
 // Reason is the class in one word that people and metrics can use: "offline",
 // "refused", "silent", "locked", "garbage", "unsupported" or "wrong plug".
-func (e *Error) Reason() string { return cmp.Or(e.reason, ReasonUnsupported) }
+func (e *Error) Reason() string {
+	if e.reason == "" && errors.Is(e.Class, ErrIdentity) {
+		return ReasonWrongPlug
+	}
+	return cmp.Or(e.reason, ReasonUnsupported)
+}
 
 // DeviceError is an err_code other than 0 that a plug answered, for a whole
 // module or for one member of it.

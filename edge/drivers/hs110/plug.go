@@ -32,7 +32,10 @@ type Options struct {
 	// enough; where both are empty the first plug that answers is the one from
 	// then on, for an address may pass to another.
 	DeviceID, MAC string
-	MaxPower      device.Watts // highest plausible power, default [hs110.MaxPower]
+	// Elsewhere, where set, reports whether a plug belongs to another place; it is
+	// asked about the first that answers where DeviceID and MAC are empty.
+	Elsewhere func(deviceID, mac string) bool
+	MaxPower  device.Watts // highest plausible power, default [hs110.MaxPower]
 
 	ReadBack    time.Duration // from switching to reading back, default [ReadBack]
 	DialTimeout time.Duration // default [hs110.DialTimeout]
@@ -228,14 +231,25 @@ func (p *Plug) look(ctx context.Context, c *hs110.Client) (hs110.Info, error) {
 // is known of the meter at the address any more.
 func (p *Plug) identify(c *hs110.Client, op string, i *hs110.Info) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	deviceID, mac := p.identity()
+	elsewhere := p.opts.Elsewhere
+	p.mu.Unlock()
 	err := c.Identify(op, i, deviceID, mac)
-	if err != nil && p.client == c {
+	if err == nil && deviceID == "" && mac == "" && elsewhere != nil && elsewhere(i.DeviceID, i.MAC) {
+		err = &hs110.Error{Op: op, Address: c.Address(), Class: hs110.ErrIdentity, Err: errElsewhere}
+	}
+	if err == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.client == c {
 		p.meter = unknown
 	}
 	return err
 }
+
+var errElsewhere = errors.New("it is the plug of another place")
 
 // identity is which plug belongs here; the caller holds the lock.
 func (p *Plug) identity() (deviceID, mac string) {
