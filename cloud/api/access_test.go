@@ -297,7 +297,9 @@ func TestAnonymousClientsOfThePredecessor(t *testing.T) {
 }
 
 func TestAnonymousIsForItsNetworksOnly(t *testing.T) {
-	s := start(t, guarded, func(c *api.Config) { c.IoToad.Anonymous = api.Anonymous{Networks: []string{"192.0.2.0/24"}, Allow: api.AllowControl} })
+	s := start(t, guarded, func(c *api.Config) {
+		c.IoToad.Anonymous = api.Anonymous{Networks: []string{"192.0.2.0/24"}, Allow: api.AllowControl}
+	})
 	s.get("/api/out/ask").problem(http.StatusUnauthorized)
 }
 

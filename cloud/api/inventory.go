@@ -98,7 +98,7 @@ func (s *Server) importInventory(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return sendRegistered(c, http.StatusOK, answer)
+	return sendAsIs(c, http.StatusOK, answer) // its created and changed count
 }
 
 // badLine is the first line that is not UTF-8.

@@ -261,8 +261,14 @@ func revisionOf(c *fiber.Ctx) (uint64, error) {
 	return 0, newProblem(http.StatusPreconditionFailed, "If-Match is "+shorten(strconv.Quote(text))+", which is no ETag of this server; look again and send the ETag that comes with what you see")
 }
 
-// sendRegistered sends what the registry has answered.
+// sendRegistered sends what the registry has answered, with times by RFC 3339.
 func sendRegistered(c *fiber.Ctx, status int, answer contract.RegistryAnswer) error {
+	answer.Content = dated(answer.Content)
+	return sendAsIs(c, status, answer)
+}
+
+// sendAsIs sends what the registry has answered.
+func sendAsIs(c *fiber.Ctx, status int, answer contract.RegistryAnswer) error {
 	if answer.Revision > 0 {
 		c.Set(fiber.HeaderETag, entityTagOf(answer.Revision))
 	}
@@ -271,7 +277,7 @@ func sendRegistered(c *fiber.Ctx, status int, answer contract.RegistryAnswer) er
 		return c.SendStatus(http.StatusNoContent)
 	}
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
-	return c.Status(status).Send(append(dated(answer.Content), '\n'))
+	return c.Status(status).Send(append(answer.Content, '\n'))
 }
 
 func entityTagOf(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }

@@ -40,7 +40,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		"unit without integral":      {"", []string{"operation=mean", "unit=1h"}, "unit: only for operation integral"},
 		"unit of nothing":            {"", []string{"operation=integral", "unit=0s"}, `unit: "0s" is not a whole number and a unit`},
 		"malformed id":               {"", []string{"id=sp_w.r01.c1"}, `id: malformed device id: "sp_w.r01.c1": row must be`},
-		"one of several ids":         {"", []string{"id=sp_g1,g2,x"}, `id: malformed device id: "sp_x"`},
+		"one of several ids":         {"", []string{"id=sp_g1,g2,x"}, `id: malformed device id: "x"`},
 		"an id that is empty":        {"", []string{"id=sp_g1,"}, "id: an item of the list is empty"},
 		"too many ids":               {"", []string{"id=" + strings.Repeat("g1,", 1000) + "g1"}, "id: 1001 values, at most 1000"},
 		"id and row":                 {"", []string{"id=sp_g1", "row=1"}, "row: not together with id"},
