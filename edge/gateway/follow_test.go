@@ -40,6 +40,7 @@ func (s *site) awaitFound(what string, fits func(map[string]contract.FoundPlug) 
 }
 
 func TestAPlugThatMovedIsReadAgainAndItsAddressIsKept(t *testing.T) {
+	t.Parallel()
 	s := newSiteOf(t, hs110test.FleetOptions{Rooms: 2, Printers: 1, Unknown: 1, NoBroadcast: true})
 	s.configure(1, s.nearby)
 	stop := s.start()
@@ -107,8 +108,10 @@ func (s *site) checkReadings(n int, power map[string]float64) {
 }
 
 func TestReadingsNeverLandAtAnotherPlaceWhenAddressesAreSwapped(t *testing.T) {
+	t.Parallel()
 	for name, anonymous := range map[string]bool{"identity configured": false, "address only": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			power := map[string]float64{}
 			s := newSiteOf(t, labelled(power))
 			s.configure(1, s.nearby, func(c *contract.GatewayConfig) {
@@ -137,6 +140,7 @@ func TestReadingsNeverLandAtAnotherPlaceWhenAddressesAreSwapped(t *testing.T) {
 
 // A place whose plug is known and whose address is not gets it from the network.
 func TestAPlugWithoutAnAddressIsFound(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.configure(1, s.nearby, func(c *contract.GatewayConfig) { c.Plugs[0].Address = "" })
 	s.start()
@@ -144,6 +148,7 @@ func TestAPlugWithoutAnAddressIsFound(t *testing.T) {
 }
 
 func TestALookCanBeAskedFor(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.option.Discovery.ScanEvery = time.Hour
 	s.configure(1, s.nearby)

@@ -49,7 +49,7 @@ func newSiteOf(t *testing.T, plugs hs110test.FleetOptions) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { fleet.Close() })
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	s := &site{t: t, ctx: ctx, broker: bustest.Start(t), fleet: fleet, page: freeAddress(t), heard: make(chan bus.Message, 10_000)}
 	s.option = gateway.Options{Version: "test", Discovery: discovery.Options{Every: 300 * time.Millisecond, ScanEvery: time.Second, Spread: 10 * time.Millisecond}}
