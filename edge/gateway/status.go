@@ -192,6 +192,9 @@ func (g *Gateway) view() status.View {
 	if unix.Statfs(filepath.Clean(g.config.Data), &disk) == nil {
 		v.DiskFree = int64(disk.Bavail) * disk.Bsize //nolint:gosec // a disk's size
 	}
+	if found, ok := g.discovery.Found(); ok {
+		v.Found = &found
+	}
 	protected := g.floor.protected()
 	for _, p := range g.collector.Plugs() {
 		v.Plugs = append(v.Plugs, status.Plug{

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"html/template"
@@ -62,4 +63,28 @@ func (p page) Sorted() []Plug {
 	rank := func(p Plug) int { return slices.Index([]string{"offline", "failing", "waiting", "ok"}, p.State()) }
 	slices.SortStableFunc(plugs, func(a, b Plug) int { return rank(a) - rank(b) })
 	return plugs
+}
+
+// maxStrange bounds the found plugs that the page shows; the JSON has all.
+const maxStrange = 50
+
+// Strange are the plugs around of which a person should know: those that no place
+// has, and those with a problem.
+func (p page) Strange() (strange []contract.FoundPlug) {
+	if p.Found == nil {
+		return nil
+	}
+	for _, f := range p.Found.Plugs {
+		if f.Device == "" || f.Problem != "" || f.FirmwareBefore != "" {
+			strange = append(strange, f)
+		}
+	}
+	slices.SortStableFunc(strange, func(a, b contract.FoundPlug) int { return cmp.Compare(a.Device, b.Device) })
+	return strange
+}
+
+// Shown are the first of them.
+func (p page) Shown() []contract.FoundPlug {
+	all := p.Strange()
+	return all[:min(len(all), maxStrange)]
 }

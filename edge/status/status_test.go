@@ -65,6 +65,21 @@ func TestThePageTellsWhatWaits(t *testing.T) {
 			change: func(v *status.View) { v.Status.Outbox.Damaged = "outbox.db.damaged-1" },
 			want:   []string{"moved aside to <code>outbox.db.damaged-1</code>"},
 		},
+		"plugs around": {
+			change: func(v *status.View) {
+				v.Status.ConfigVersion, v.Status.ConfigRefused = 4, &contract.ConfigRefused{Version: 5, Reason: "gone back from: <nothing> answered"}
+				v.Found = &contract.Found{At: ago(time.Minute), More: 3, Plugs: []contract.FoundPlug{
+					{MAC: "50:C7:BF:00:00:01", Model: "HS110(EU)", Firmware: "1.5.4", Address: "10.0.0.7", Alias: "<script>alert(1)</script>", Seen: ago(time.Minute)},
+					{MAC: "50:C7:BF:00:00:02", Address: "10.0.0.8", Device: "sp_f2.g3", Problem: "vanished", Seen: ago(time.Hour)},
+					{MAC: "50:C7:BF:00:00:03", Address: "10.0.0.9", Device: "sp_f2.g4", Seen: ago(time.Minute)},
+				}}
+			},
+			want: []string{
+				"Configuration 5 is not run; version 4 holds.", "&lt;nothing&gt; answered", "3 plugs around and 3 more, looked for 1 min 0 s ago",
+				"50:C7:BF:00:00:01", "firmware 1.5.4", "&lt;script&gt;alert(1)", "<strong>vanished</strong>", "10.0.0.8",
+			},
+			not: []string{"<script>", "50:C7:BF:00:00:03"},
+		},
 		"nothing at all": {
 			change: func(v *status.View) { *v = status.View{} },
 			want:   []string{"none configured", "none yet"},

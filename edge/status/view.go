@@ -23,6 +23,9 @@ type View struct {
 	DiskFree    int64  `json:"disk_free_bytes,omitempty"`
 	DiskReserve int64  `json:"disk_reserve_bytes,omitempty"`
 	Plugs       []Plug `json:"plugs"`
+	// Found are the plugs around, those of places included; nil until they were
+	// looked for.
+	Found *contract.Found `json:"found"`
 	// Summary is the sentence at the top; the server fills it in.
 	Summary string `json:"summary"`
 }
