@@ -54,21 +54,24 @@ func (s *Server) exportInventory(c *fiber.Ctx) error {
 	if json.Unmarshal(answer.Content, &text) != nil {
 		return fmt.Errorf("%w: the inventory is no text", errBadAnswer)
 	}
+	if answer.Revision > 0 {
+		c.Set(fiber.HeaderETag, entityTagOf(answer.Revision))
+	}
 	c.Set(fiber.HeaderContentType, map[string]string{"csv": csvType + "; charset=utf-8", "yaml": yamlType + "; charset=utf-8"}[format])
 	return c.SendString(text)
 }
 
 // importInventory is POST /api/v1/inventory: the body is the file, all of it is
-// taken or nothing.
+// taken or nothing. With remove=true what it does not name goes.
 func (s *Server) importInventory(c *fiber.Ctx) error {
 	q := readQuery(c)
-	q.allow("format", "dry_run", "reason")
+	q.allow("format", "dry_run", "reason", "remove")
 	r, err := s.requestOf(c, "import")
 	if err != nil {
 		return err
 	}
 	q.common(&r)
-	format := q.text("format")
+	format, remove := q.text("format"), q.boolean("remove")
 	media, _, _ := mime.ParseMediaType(c.Get(fiber.HeaderContentType)) // "" when there is none
 	switch {
 	case format != "" && !slices.Contains([]string{"csv", "yaml", "etcd"}, format):
@@ -81,6 +84,9 @@ func (s *Server) importInventory(c *fiber.Ctx) error {
 	if err := mistaken(q.mistakes); err != nil {
 		return err
 	}
+	if r.Revision, err = revisionOf(c); err != nil {
+		return err
+	}
 	if encoding := c.Get(fiber.HeaderContentEncoding); encoding != "" && encoding != "identity" {
 		return newProblem(http.StatusUnsupportedMediaType, "the body must not be compressed")
 	}
@@ -91,7 +97,7 @@ func (s *Server) importInventory(c *fiber.Ctx) error {
 	case !utf8.ValidString(text):
 		return mistaken([]mistake{{Line: badLine(text), Detail: "the file is not UTF-8; save it so"}})
 	}
-	if r.Content, err = json.Marshal(map[string]string{"format": format, "text": text}); err != nil {
+	if r.Content, err = json.Marshal(map[string]any{"format": format, "text": text, "remove": remove}); err != nil {
 		return err
 	}
 	answer, err := s.askRegistry("command", "inventory", r)

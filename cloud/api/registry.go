@@ -189,12 +189,18 @@ func (s *Server) does(resource, verb string) fiber.Handler {
 		if err != nil {
 			return err
 		}
+		if !r.DryRun {
+			s.awaitHeard(resource, r, answer)
+		}
 		status := http.StatusOK
 		if verb == "create" && !r.DryRun {
 			status = http.StatusCreated
 			if where := placeOf(c.Path(), answer.Content); where != "" {
 				c.Set(fiber.HeaderLocation, where)
 			}
+		}
+		if answer.Content, err = s.asDevice(resource, verb, answer.Content); err != nil {
+			return err
 		}
 		return sendRegistered(c, status, answer)
 	}
@@ -226,8 +232,20 @@ func (s *Server) commandRequest(c *fiber.Ctx, verb string) (contract.RegistryReq
 	if err != nil {
 		return r, err
 	}
+	if verb == "create" { // what is called id in answers may be called so here
+		b.rename("id", map[string]string{"/api/v1/devices": "device", "/api/v1/gateways": "gateway"}[strings.TrimSuffix(c.Path(), "/")])
+	}
 	r.Content, err = json.Marshal(b.members)
 	return r, err
+}
+
+// rename gives a member another name, unless there is one of that already.
+func (b *body) rename(from, to string) {
+	value, given := b.members[from]
+	if _, both := b.members[to]; given && to != "" && !both {
+		b.members[to] = value
+		delete(b.members, from)
+	}
 }
 
 // common reads the parameters of every command.
@@ -235,12 +253,19 @@ func (q *query) common(r *contract.RegistryRequest) {
 	if r.Reason = q.text("reason"); len(r.Reason) > maxText {
 		q.mistake("reason", fmt.Sprintf("longer than %d bytes", maxText))
 	}
-	switch q.text("dry_run") {
+	r.DryRun = q.boolean("dry_run")
+}
+
+// boolean is a parameter that is true or false, the latter when it is not given.
+func (q *query) boolean(name string) bool {
+	switch q.text(name) {
 	case "", "false":
+		return false
 	case "true":
-		r.DryRun = true
+		return true
 	default:
-		q.mistake("dry_run", "neither true nor false")
+		q.mistake(name, "neither true nor false")
+		return false
 	}
 }
 
@@ -298,7 +323,7 @@ func placeOf(list string, content json.RawMessage) string {
 
 // secondsMember is a time as the bus writes it, in the members that hold one.
 // Inside a JSON text its quotes would be escaped.
-var secondsMember = regexp.MustCompile(`"(at|created|expires|issued|join_expires|seen|last_seen|first_seen|changed|since)":(-?[0-9]+(?:\.[0-9]+)?)([,}])`)
+var secondsMember = regexp.MustCompile(`"(at|created|expires|issued|join_expires|seen)":(-?[0-9]+(?:\.[0-9]+)?)([,}])`)
 
 // dated gives the times of a document by RFC 3339, as all of /api/v1 does.
 func dated(document json.RawMessage) json.RawMessage {

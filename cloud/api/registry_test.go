@@ -261,6 +261,11 @@ func TestAnInventoryIsAFile(t *testing.T) {
 			t.Errorf("%s: %+v %v", header, got, err)
 		}
 	}
+	s.do(http.MethodPost, "/api/v1/inventory?format=csv&remove=true", "a,b").is(http.StatusOK, "")
+	if got := string((<-heard).Content); !strings.Contains(got, `"remove":true`) {
+		t.Errorf("removing: %s", got)
+	}
+	s.do(http.MethodPost, "/api/v1/inventory?format=csv&remove=yes", "a,b").problem(http.StatusBadRequest, "remove")
 	s.do(http.MethodPost, "/api/v1/inventory?format=csv", strings.Repeat("a,b,c,d\n", 3<<17)).is(http.StatusOK, "")
 	if n := len((<-heard).Content); n < 3<<20 {
 		t.Errorf("%d bytes", n)
