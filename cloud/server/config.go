@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -99,9 +100,12 @@ func (c *Config) Check(roles []Role) (found string, err error) {
 	}
 	if has(RoleRegistry) && !registry.Exists(c.Data) {
 		first, err := inventory.Load(c.Registry.Inventory)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("registry.inventory, from which a new site begins: %w", err))
-		} else {
+		switch {
+		case c.Registry.Inventory == "" || errors.Is(err, fs.ErrNotExist):
+			errs = append(errs, fmt.Errorf("registry.inventory: there is no site below %s yet: make one with wattline-cloud init, or name a first inventory here (%w)", c.Data, err))
+		case err != nil:
+			errs = append(errs, fmt.Errorf("registry.inventory: %w", err))
+		default:
 			found = fmt.Sprintf(", and so is %s: %d gateways", c.Registry.Inventory, len(first.Gateways))
 		}
 	}

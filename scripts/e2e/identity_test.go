@@ -177,11 +177,9 @@ func TestRelabelledGateway(t *testing.T) {
 	pause(2 * time.Second)
 	e.cable.rule(keepData)
 	pause(3 * time.Second)
-	text, err := os.ReadFile(s.file("inventory.yaml"))
-	if err != nil {
+	if err := s.patch("/api/v1/gateways/"+e.id, `{"label": "Ground"}`); err != nil {
 		t.Fatal(err)
 	}
-	s.write("inventory.yaml", strings.Replace(string(text), "label: Floor 1", "label: Ground", 1))
 	eventually(t, 30*time.Second, "the label is new", func() bool {
 		var g struct{ Label string }
 		return s.rest("/api/v1/gateways/"+e.id, &g) == nil && g.Label == "Ground"

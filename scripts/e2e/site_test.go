@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -372,6 +373,25 @@ func fetch(url string, into any) error {
 }
 
 func (s *site) rest(path string, into any) error { return fetch("http://"+s.ip+":8080"+path, into) }
+
+// patch changes something that is registered.
+func (s *site) patch(path, body string) error {
+	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodPatch, "http://"+s.ip+":8080"+path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	answer, err := browser.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode == http.StatusOK {
+		return nil
+	}
+	told, err := io.ReadAll(answer.Body)
+	return errors.Join(fmt.Errorf("PATCH %s: %s: %s", path, answer.Status, told), err)
+}
 
 // look reads the gateway's own page.
 func (e *edge) look() (v status.View, err error) {

@@ -36,7 +36,7 @@ influxd: {address: x}
 `,
 		told: []string{
 			"data required", "dta known here broker", "broker.whatever known here listen", "broker.listen loopback", "broker.max_clients less than 10", "influx.url http://host:port",
-			"http.listen host:port 127.0.0.1:8080", "http.body_limit from 1024 to", "http.answer_timeout 10s", "http.connections number", "sp_command.deadline 1s to 5m", "registry.inventory required",
+			"http.listen host:port 127.0.0.1:8080", "http.body_limit from 1024 to", "http.answer_timeout 10s", "http.connections number", "sp_command.deadline 1s to 5m",
 			"copies.sp wattline", "mqtt.url tcp://", "iotoad.nanoseconds true or false", "influxd.address 127.0.0.1:port",
 		},
 	},

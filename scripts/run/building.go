@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -150,8 +151,46 @@ func (b *building) startCloud(ctx context.Context) error {
 	if err := c.until(ctx, ready, 2*time.Minute); err != nil {
 		return err
 	}
+	if err := b.importInventory(ctx); err != nil {
+		return err
+	}
 	b.say("cloud: REST on http://%s, MQTT on %s, InfluxDB 1.8.10 inside", b.http, b.mqtt)
 	return nil
+}
+
+// importInventory tells the registry of this run's plugs. What it has already
+// stays as it is; addresses may be others than in the run before.
+func (b *building) importInventory(ctx context.Context) error {
+	text, err := os.ReadFile(b.path("inventory.yaml"))
+	if err != nil {
+		return fmt.Errorf("read the inventory: %w", err)
+	}
+	client := http.Client{Timeout: 5 * time.Second} // less than the registry may take to be heard
+	for deadline := time.Now().Add(time.Minute); ; {
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+b.http+"/api/v1/inventory?reason=make+run", bytes.NewReader(text))
+		if err != nil {
+			return fmt.Errorf("import the inventory: %w", err)
+		}
+		request.Header.Set("Content-Type", "application/yaml")
+		answer, err := client.Do(request)
+		var told []byte
+		if err == nil {
+			told, _ = io.ReadAll(io.LimitReader(answer.Body, 1<<20)) // for the message only
+			answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				return nil
+			}
+			err = errors.New(answer.Status)
+		}
+		temporary := answer == nil || answer.StatusCode >= http.StatusInternalServerError
+		if !temporary || time.Now().After(deadline) || ctx.Err() != nil {
+			return fmt.Errorf("import the inventory: %w %s", err, told)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 func (b *building) startGateways(ctx context.Context) error {
