@@ -27,17 +27,18 @@ type page[T any] struct {
 
 // deviceView is a place and its plug.
 type deviceView struct {
-	ID        device.ID    `json:"id"`
-	Kind      string       `json:"device_type"`
-	Type      string       `json:"type"`
-	Floor     int          `json:"floor"`
-	Row       *int         `json:"row,omitempty"`
-	Column    *int         `json:"column,omitempty"`
-	Label     string       `json:"label,omitempty"`
-	Owner     string       `json:"owner,omitempty"`
-	Gateway   string       `json:"gateway"`
-	Protected string       `json:"protected,omitempty"`
-	MaxPower  device.Watts `json:"max_power_w,omitempty"`
+	ID          device.ID    `json:"id"`
+	Kind        string       `json:"device_type"`
+	Type        string       `json:"type"`
+	Floor       int          `json:"floor"`
+	Row         *int         `json:"row,omitempty"`
+	Column      *int         `json:"column,omitempty"`
+	Label       string       `json:"label,omitempty"`
+	Owner       string       `json:"owner,omitempty"`
+	Gateway     string       `json:"gateway"`
+	Protected   string       `json:"protected,omitempty"`
+	MaxPower    device.Watts `json:"max_power_w,omitempty"`
+	PollSeconds float64      `json:"poll_seconds,omitempty"`
 	// Predecessor is the place that was here before under another id.
 	Predecessor *device.ID `json:"predecessor,omitempty"`
 	Plug        plugView   `json:"plug"`
@@ -75,7 +76,7 @@ func stampOf(m *device.Micros) *stamp { return (*stamp)(m) }
 func (s *Server) view(p contract.Place, site contract.Site) deviceView {
 	v := deviceView{
 		ID: p.Device, Kind: p.Device.Kind(), Type: p.Device.PlaceType(), Label: p.Label, Owner: p.Owner, Gateway: p.Gateway,
-		Protected: p.Protected, MaxPower: p.MaxPower, Plug: plugView{p.Driver, p.Address, p.DeviceID, p.MAC}, Revision: p.Revision,
+		Protected: p.Protected, MaxPower: p.MaxPower, Plug: plugView{p.Driver, p.Address, p.DeviceID, p.MAC}, PollSeconds: p.PollSeconds, Revision: p.Revision,
 	}
 	if !p.Predecessor.IsZero() {
 		v.Predecessor = &p.Predecessor

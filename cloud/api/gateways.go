@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
 	"time"
 
@@ -29,6 +30,9 @@ type gatewayView struct {
 	Certificates []certificateView `json:"certificates,omitempty"`
 	Revision     uint64            `json:"revision,omitempty"`
 	Status       *statusView       `json:"status"`
+	// Settings is the registry's record, with what can be changed; it is there
+	// when it was asked for.
+	Settings json.RawMessage `json:"settings,omitempty"`
 }
 
 type certificateView struct {
@@ -110,12 +114,16 @@ func (s *Server) gateways(c *fiber.Ctx) error {
 	return c.JSON(out)
 }
 
-// gateway is GET /api/v1/gateways/{id}.
+// gateway is GET /api/v1/gateways/{id}; with settings=true the registry is asked
+// for what can be changed.
 func (s *Server) gateway(c *fiber.Ctx) error {
 	if _, err := s.knownSite(); err != nil {
 		return err
 	}
-	if err := noParameters(c); err != nil {
+	q := readQuery(c)
+	q.allow("settings")
+	settings := q.boolean("settings")
+	if err := mistaken(q.mistakes); err != nil {
 		return err
 	}
 	name, err := pathID(c)
@@ -134,7 +142,15 @@ func (s *Server) gateway(c *fiber.Ctx) error {
 	if g.Info != nil && g.Info.Revision > 0 {
 		c.Set(fiber.HeaderETag, entityTagOf(g.Info.Revision))
 	}
-	return c.JSON(viewGateway(g, s.placesByGateway()[name]))
+	v := viewGateway(g, s.placesByGateway()[name])
+	if settings {
+		answer, err := s.askRegistry("query", "gateways", contract.RegistryRequest{Verb: "get", Key: name, Who: callerOf(c).who})
+		if err != nil {
+			return err
+		}
+		v.Settings = dated(answer.Content)
+	}
+	return c.JSON(v)
 }
 
 func (s *Server) placesByGateway() map[string]int {

@@ -91,6 +91,14 @@ func (d *Directory) Token(secret string) (t contract.Token, known, early bool) {
 	return t, true, false
 }
 
+// HasToken tells whether a token is known, by its id.
+func (d *Directory) HasToken(id string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, known := d.tokens[id]
+	return known
+}
+
 func (d *Directory) earlyYet() bool {
 	return d.site == nil || d.connection == 0 || time.Since(d.connected) < early
 }
