@@ -73,6 +73,7 @@ type Collector struct {
 	plugs    map[device.ID]*plug
 	queue    queue // plugs that are not being polled, by their next tick
 	refusing bool  // the sink refused the last reading
+	changes  changes
 }
 
 // New returns a Collector without plugs; see [Collector.Set]. It does nothing
@@ -83,6 +84,9 @@ func New(o Options, log *slog.Logger) *Collector {
 		slots: make(chan struct{}, cmp.Or(o.Simultaneous, DefaultSimultaneous)),
 		wake:  make(chan struct{}, 1),
 		idle:  make(chan turn),
+
+		changes: newChanges(),
+
 		plugs: map[device.ID]*plug{},
 	}
 	o.Metrics.GaugeFunc("wattline_collector_plugs_configured", "Plugs to be polled.", func() float64 {
@@ -142,12 +146,15 @@ func (c *Collector) Run(ctx context.Context) error {
 	defer c.polls.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	defer c.changes.end.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
 		case <-c.wake:
+		case <-c.changes.end.C:
+			c.sumUp()
 		}
 		if wait, ok := c.launch(ctx); ok {
 			timer.Reset(wait)

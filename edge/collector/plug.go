@@ -3,7 +3,6 @@ package collector
 import (
 	"container/heap"
 	"context"
-	"log/slog"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -118,10 +117,11 @@ func (p *plug) skip(now time.Time) int {
 	return missed
 }
 
-// answered takes over an answer that came at now.
-func (p *plug) answered(m device.Measurement, now time.Time, log *slog.Logger) (missed int) {
+// answered takes over an answer that came at now; back tells of a plug that was
+// away.
+func (p *plug) answered(m device.Measurement, now time.Time, back func(*plug, time.Time)) (missed int) {
 	if p.offline() {
-		log.Info("plug back", slog.String("device", p.device.String()), slog.Duration("duration", now.Sub(p.since)))
+		back(p, now)
 		p.due = p.tick(now)
 	} else {
 		missed = p.advance(now)
@@ -132,8 +132,9 @@ func (p *plug) answered(m device.Measurement, now time.Time, log *slog.Logger) (
 	return missed
 }
 
-// failed takes over that a poll came to nothing at now.
-func (p *plug) failed(err error, now time.Time, log *slog.Logger) (missed int) {
+// failed takes over that a poll came to nothing at now; away tells of a plug that
+// is offline, once for each reason.
+func (p *plug) failed(err error, now time.Time, away func(*plug)) (missed int) {
 	if p.failures == 0 {
 		p.since = now
 	}
@@ -144,7 +145,7 @@ func (p *plug) failed(err error, now time.Time, log *slog.Logger) (missed int) {
 	}
 	if !slices.Contains(p.told, p.reason) {
 		p.told = append(p.told, p.reason)
-		log.Warn("plug away", slog.String("device", p.device.String()), slog.String("err", p.reason+": "+p.detail))
+		away(p)
 	}
 	delay := backOff[min(p.failures-offlineAfter, len(backOff)-1)]
 	delay -= rand.N(delay / 4)

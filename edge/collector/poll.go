@@ -79,11 +79,11 @@ func (c *Collector) poll(ctx context.Context, p *plug, due time.Time) {
 	}
 	if err != nil {
 		c.count.failed.With(reasonOf(err)).Inc()
-		c.finish(p, func(now time.Time) int { return p.failed(err, now, c.log) })
+		c.finish(p, func(now time.Time) int { return p.failed(err, now, c.wentAway) })
 		return
 	}
 	c.deliver(p, device.Reading{Device: p.device, Time: at, Measurement: m}, clockSet)
-	c.finish(p, func(now time.Time) int { return p.answered(m, now, c.log) })
+	c.finish(p, func(now time.Time) int { return p.answered(m, now, c.cameBack) })
 }
 
 // begin waits for room to begin a poll. The room is free again when release is

@@ -284,3 +284,32 @@ func grid(t *testing.T, i int) device.ID {
 	t.Helper()
 	return id(t, fmt.Sprintf("sp_f1.w.r%d.c%d", i/50, i%50))
 }
+
+// A floor without power is one thing to tell, not a hundred.
+func TestAFloorThatVanishesIsToldOfInAFewLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const plugs = 100
+		meters, targets := make([]*meter, plugs), make([]collector.Target, plugs)
+		for i := range meters {
+			meters[i] = answering()
+			targets[i] = collector.Target{Device: id(t, fmt.Sprintf("sp_f1.w%d", i)), Meter: meters[i]}
+		}
+		f := run(t, nil, targets...)
+		time.Sleep(time.Minute)
+		for _, m := range meters {
+			m.change(func(m *meter) { m.err = failure("offline") })
+		}
+		time.Sleep(3 * time.Minute)
+		singly, rest := f.log.of("plug away"), f.log.of("more plugs away: see the status")
+		if len(singly) != 3 || len(rest) != 1 || !strings.Contains(rest[0], "plugs=97") || len(f.log.of("one more plug away")) != plugs-3 {
+			t.Errorf("away: %v, %v", singly, rest)
+		}
+		for _, m := range meters {
+			m.change(func(m *meter) { m.err = nil })
+		}
+		time.Sleep(3 * time.Minute)
+		if singly, rest := f.log.of("plug back"), f.log.of("more plugs back"); len(singly)+len(rest) > 12 || len(rest) == 0 {
+			t.Errorf("back: %v, %v", singly, rest)
+		}
+	})
+}

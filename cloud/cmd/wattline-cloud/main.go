@@ -8,13 +8,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/wattline/wattline/cloud/server"
 	"github.com/wattline/wattline/shared/config"
+	"github.com/wattline/wattline/shared/logs"
 )
 
 // version is set when the program is built.
@@ -71,10 +71,5 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		_, err = fmt.Fprintf(stdout, "%s is fine%s\n", *file, found)
 		return err
 	}
-	level := slog.LevelInfo
-	if *debug {
-		level = slog.LevelDebug
-	}
-	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
-	return server.Run(ctx, cfg, roles, server.Options{Version: version}, log)
+	return server.Run(ctx, cfg, roles, server.Options{Version: version}, logs.New(stderr, *debug))
 }

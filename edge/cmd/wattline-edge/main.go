@@ -8,13 +8,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/wattline/wattline/edge/gateway"
 	"github.com/wattline/wattline/shared/config"
+	"github.com/wattline/wattline/shared/logs"
 )
 
 // version is set when the program is built.
@@ -62,9 +62,5 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		_, err := fmt.Fprintln(stdout, *file, "is fine")
 		return err
 	}
-	level := slog.LevelInfo
-	if *debug {
-		level = slog.LevelDebug
-	}
-	return gateway.Run(ctx, cfg, gateway.Options{Version: version}, slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})))
+	return gateway.Run(ctx, cfg, gateway.Options{Version: version}, logs.New(stderr, *debug))
 }
