@@ -107,7 +107,7 @@ func (b *building) stop() {
 func (b *building) path(name string) string { return filepath.Join(b.data, name) }
 
 func (b *building) startPlugs(ctx context.Context) error {
-	c, err := b.launch(ctx, "plugsim", b.startPlugs, "plugsim", "-floors", fmt.Sprint(b.floors), "-inventory", b.path("places.yaml"))
+	c, err := b.launch(ctx, "plugsim", b.startPlugs, "plugsim", "-floors", fmt.Sprint(b.floors), "-unknown", "2", "-inventory", b.path("places.yaml"))
 	if err != nil {
 		return err
 	}
