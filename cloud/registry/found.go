@@ -119,7 +119,9 @@ func (f *finder) find(found contract.FoundPlug) {
 	case before != nil && before.Gateway != f.gateway && (before.Seen >= p.Seen || p.Problem == vanished):
 		return // another gateway has seen it since
 	case before != nil:
+		// A plug that is locked or has vanished says less of itself.
 		p.DeviceID, p.MAC = cmp.Or(p.DeviceID, before.DeviceID), cmp.Or(p.MAC, before.MAC)
+		p.Model, p.Hardware, p.Firmware = cmp.Or(p.Model, before.Model), cmp.Or(p.Hardware, before.Hardware), cmp.Or(p.Firmware, before.Firmware)
 	}
 	if before != nil && same(before, p) {
 		f.seen[p.key()] = p

@@ -91,8 +91,15 @@ func Open(data string, log *slog.Logger) (*Store, error) {
 		path: filepath.Join(dir, fileName), log: log, state: newState(), heard: make(map[string]contract.Status),
 		unsaved: make(map[string]bool), budgets: make(map[string]*budget), versions: make(map[string]version),
 	}
+	var file *os.File
 	err := guard(func() (err error) {
-		s.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{Timeout: lockWait, FreelistType: bbolt.FreelistMapType})
+		s.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{
+			Timeout: lockWait, FreelistType: bbolt.FreelistMapType,
+			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+				file, err = os.OpenFile(name, flag, mode) //nolint:gosec // the path is ours
+				return file, err
+			},
+		})
 		if err != nil {
 			return inWords(err)
 		}
@@ -105,6 +112,12 @@ func Open(data string, log *slog.Logger) (*Store, error) {
 		s.state.settle()
 		return s.furnish(dir)
 	})
+	if err != nil && s.db == nil && file != nil {
+		// bbolt 1.5.0 panics on some damage and leaves the lock, which its mapping of
+		// the file would keep beyond the closing.
+		_ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN)
+		_ = file.Close()
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", s.path, err), s.Close())
 	}
