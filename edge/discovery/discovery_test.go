@@ -129,7 +129,7 @@ func (s *stand) find(p *hs110test.Plug) (contract.FoundPlug, bool) {
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !is(); time.Sleep(5 * time.Millisecond) { // polling under a deadline
+	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(5 * time.Millisecond) { // polling under a deadline
 		if time.Now().After(deadline) {
 			t.Fatalf("waited for %s", what)
 		}
