@@ -1,0 +1,94 @@
+package registry_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wattline/wattline/shared/contract"
+)
+
+func TestRequestsOverTheBus(t *testing.T) {
+	s := newSite(t, small)
+	s.until("published", published)
+	for _, c := range []struct {
+		family, resource, verb string
+		kind                   contract.ProblemKind
+	}{
+		{"query", "places", "delete", contract.Invalid}, {"command", "places", "list", contract.Invalid}, {"query", "chairs", "list", contract.NotFound},
+		{"query", "places", "get", contract.Invalid}, {"command", "places", "", contract.Invalid},
+	} {
+		if a := s.ask(c.family, c.resource, contract.RegistryRequest{Verb: c.verb}); a.Problem == nil || a.Problem.Kind != c.kind {
+			t.Errorf("%+v: %+v", c, a)
+		}
+	}
+	if a := s.ask("query", "places", contract.RegistryRequest{Verb: "list"}); a.Problem != nil || strings.Count(string(a.Content), `"device"`) != 2 {
+		t.Errorf("list: %+v", a)
+	}
+	s.do("tokens", contract.RegistryRequest{Verb: "create", Content: raw(`{"name":"ana","role":"admin"}`)})
+	s.until("a room's own topics", func(m map[string]string) bool {
+		for topic := range m {
+			if strings.HasPrefix(topic, "registry/tokens/") {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func TestAPlugThatMovedIsFollowedIntoTheConfiguration(t *testing.T) {
+	s := newSite(t, small)
+	s.until("published", published)
+	found, err := json.Marshal(contract.Found{Gateway: "f1", Plugs: []contract.FoundPlug{plugA(nil)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.put("gateways/f2/found", "[garbage")
+	s.put("gateways/f1/found", string(found))
+	topics := s.until("a new version", func(m map[string]string) bool { return version(t, m, "f1") == 2 })
+	if want := `"address":"10.0.0.9","device_id":"` + idA + `","mac":"` + macA; !strings.Contains(topics["gateways/f1/config"], want) ||
+		!strings.Contains(topics["registry/places/sp_w.r0.c0"], `"address":"10.0.0.9"`) || topics["gateways/f1/found"] != string(found) {
+		t.Errorf("the bus has %v", topics)
+	}
+	if got := version(t, topics, "f2"); got != 1 {
+		t.Errorf("f2 has version %d", got)
+	}
+	a := s.ask("query", "plugs", contract.RegistryRequest{Verb: "list"})
+	if a.Problem != nil || !strings.Contains(string(a.Content), `"device":"sp_w.r0.c0"`) {
+		t.Errorf("plugs: %s %+v", a.Content, a.Problem)
+	}
+}
+
+func TestAChangeReachesAHundredGateways(t *testing.T) {
+	text := func(poll string) string {
+		var b strings.Builder
+		b.WriteString("site: {default_floor: 1}\ngateways:\n")
+		for f := range 100 {
+			fmt.Fprintf(&b, "  - {id: f%d, floor: %d, poll: %s}\n", f, f, poll)
+		}
+		b.WriteString("series:\n")
+		for f := range 100 {
+			fmt.Fprintf(&b, "  - {first: sp_f%d.w.r0.c0, rows: 10, columns: 10, first_address: 10.%d.0.1}\n", f, f)
+		}
+		return b.String()
+	}
+	s := newSite(t, text("10s"))
+	all := func(want uint64) func(map[string]string) bool {
+		return func(m map[string]string) bool {
+			for f := range 100 {
+				if version(t, m, fmt.Sprintf("f%d", f)) != want {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	s.until("all have their configuration", all(1))
+	begin := time.Now()
+	s.do("inventory", contract.RegistryRequest{Verb: "import", Content: raw(`{"format":"yaml","text":%q}`, text("5s"))})
+	answered := time.Since(begin)
+	s.until("all have the new one", all(2))
+	t.Logf("answered after %v, at 100 gateways after %v", answered, time.Since(begin))
+}
