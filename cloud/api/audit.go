@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/gofiber/fiber/v2"
@@ -109,9 +110,7 @@ func (s *Server) registryLog(c *fiber.Ctx, filter map[string]string) auditLog {
 func (s *Server) switchLog(filter map[string]string) auditLog {
 	return func(cursor string, limit int) (page auditPage, err error) {
 		asked := map[string]string{"limit": fmt.Sprint(limit), "cursor": cursor}
-		for name, value := range filter {
-			asked[name] = value
-		}
+		maps.Copy(asked, filter)
 		data, err := json.Marshal(asked)
 		if err != nil {
 			return page, err

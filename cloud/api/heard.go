@@ -82,10 +82,13 @@ func (s *Server) asDevice(resource, verb string, content json.RawMessage) (json.
 		PlaceBefore string `json:"place_before"`
 	}
 	site, ok := s.house.Site()
-	if resource != "places" || verb == "delete" || !ok || json.Unmarshal(content, &place) != nil || place.Device.IsZero() {
+	if resource != "places" || verb == "delete" || !ok {
 		return content, nil
 	}
-	view := []deviceView{s.view(place.Place, site)}
-	s.addProblems(view)
-	return json.Marshal(pluggedView{view[0], place.PlugBefore, place.PlaceBefore})
+	if err := json.Unmarshal(content, &place); err == nil && !place.Device.IsZero() {
+		view := []deviceView{s.view(place.Place, site)}
+		s.addProblems(view)
+		return json.Marshal(pluggedView{view[0], place.PlugBefore, place.PlaceBefore})
+	}
+	return content, nil
 }

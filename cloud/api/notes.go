@@ -53,7 +53,7 @@ func (s *Server) tellNotes(ctx context.Context) {
 			return
 		case e := <-s.notes:
 			s.log.WarnContext(ctx, "noted", slog.String("who", e.Who), slog.String("what", e.What), slog.String("object", e.Object), slog.String("result", e.Result))
-			if err := s.tell(e); err != nil {
+			if err := s.tell(e); err != nil { //nolint:contextcheck // it lives under the server's own context
 				s.count.untold.Inc()
 				s.log.DebugContext(ctx, "note not taken", slog.Any("err", err))
 			}

@@ -72,7 +72,8 @@ func (c *Config) Validate() error {
 		}
 	}
 	errs = append(errs, config.Key("broker", c.Broker.Validate()), config.Key("influxd", c.InfluxD.Validate()),
-		config.Key("registry", c.Registry.Validate()), config.Key("sp_command", c.SPCommand.Validate()), config.Key("http", c.HTTP.Validate()))
+		config.Key("registry", c.Registry.Validate()), config.Key("sp_command", c.SPCommand.Validate()), config.Key("http", c.HTTP.Validate()),
+		config.Key("iotoad", c.IoToad.Validate()))
 	if c.Influx.URL != "" {
 		errs = append(errs, config.Key("influx", c.Influx.Validate()))
 	}
@@ -108,6 +109,9 @@ func (c *Config) Check(roles []Role) (found string, err error) {
 		default:
 			found = fmt.Sprintf(", and so is %s: %d gateways", c.Registry.Inventory, len(first.Gateways))
 		}
+	}
+	if has(RoleAPI) {
+		errs = append(errs, c.checkDoor())
 	}
 	return found, errors.Join(errs...)
 }

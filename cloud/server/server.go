@@ -11,10 +11,10 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"slices"
 
-	"github.com/wattline/wattline/cloud/api"
 	"github.com/wattline/wattline/cloud/broker"
 	influxquery "github.com/wattline/wattline/cloud/components/influx_query"
 	ledgerquery "github.com/wattline/wattline/cloud/components/ledger_query"
@@ -163,7 +163,7 @@ func (s *Server) runAll(ctx context.Context) error {
 	}
 	stages = append(stages, middle)
 	if s.has(RoleAPI) {
-		door, err := s.door()
+		door, err := s.door() //nolint:contextcheck // requests live under the server's own context
 		if err != nil {
 			return err
 		}
@@ -177,6 +177,9 @@ func (s *Server) registryPart() part {
 		r, err := registry.New(s.config.Registry, s.config.Data, s.bus, s.metrics, s.log)
 		if err != nil {
 			return err
+		}
+		if err := s.ensureAdmin(r.Store()); err != nil {
+			return errors.Join(err, r.Store().Close())
 		}
 		return r.Run(ctx)
 	}}
@@ -230,15 +233,4 @@ func (p prover) Prove(ctx context.Context, gateway string, from, to device.Micro
 		return nil, err
 	}
 	return json.Marshal(proofs)
-}
-
-func (s *Server) door() (part, error) {
-	server := api.New(api.Config{HTTP: s.config.HTTP, IoToad: s.config.IoToad}, api.Options{Bus: s.bus, Version: s.version, Metrics: s.metrics}, s.log)
-	if err := server.Listen(); err != nil {
-		return part{}, err
-	}
-	if s.ready != nil {
-		s.ready(server.Addr(), s.bus.URL)
-	}
-	return part{"api", server.Run}, nil
 }

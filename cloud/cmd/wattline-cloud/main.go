@@ -29,16 +29,22 @@ func main() {
 	}
 }
 
+// defaultConfig is read when no other is named.
+const defaultConfig = "/etc/wattline/cloud.yaml"
+
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "init" {
+		return initSite(args[1:], stdout, stderr) //nolint:contextcheck // a site is not left half made
+	}
 	flags := flag.NewFlagSet("wattline-cloud", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // main prints the error
-	file := flags.String("config", "/etc/wattline/cloud.yaml", "configuration `file`")
+	file := flags.String("config", defaultConfig, "configuration `file`")
 	list := flags.String("roles", "all", "the `roles` of this process, separated by commas")
 	check := flags.Bool("check", false, "check the configuration and the inventory, and end")
 	debug := flags.Bool("debug", false, "log more")
 	show := flags.Bool("version", false, "print the version and end")
 	flags.Usage = func() {
-		fmt.Fprintf(stderr, "wattline-cloud stores what the gateways send, answers questions over REST and\nswitches plugs.\n\nUsage: wattline-cloud -config FILE [-roles LIST]\n\nRoles: %s\n\n", server.RoleNames())
+		fmt.Fprintf(stderr, "wattline-cloud stores what the gateways send, answers questions over REST and\nswitches plugs.\n\nUsage: wattline-cloud -config FILE [-roles LIST]\n       wattline-cloud init -help   make a new site\n\nRoles: %s\n\n", server.RoleNames())
 		flags.SetOutput(stderr)
 		flags.PrintDefaults()
 	}

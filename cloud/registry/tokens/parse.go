@@ -95,18 +95,28 @@ func (p *parser) has(name string) bool {
 }
 
 func (p *parser) name() (name string) {
-	const form = "letters, digits, spaces and . _ @ -, at most 64, the first a letter or a digit"
 	switch {
 	case !p.has("name"):
 		p.wrong("name", "required: whom or what the token is for")
 	case json.Unmarshal(p.values["name"], &name) != nil:
 		p.wrong("name", "not a text")
-	case !nameForm.MatchString(name) || len([]rune(name)) > maxName || strings.HasSuffix(name, " "):
-		p.wrong("name", fmt.Sprintf("%.80q is not %s", name, form))
-	case slices.Contains(reserved, strings.ToLower(strings.Fields(name)[0])):
-		p.wrong("name", fmt.Sprintf("%.80q begins with a word by which the audit log calls others", name))
+	default:
+		if err := CheckName(name); err != nil {
+			p.wrong("name", err.Error())
+		}
 	}
 	return name
+}
+
+// CheckName says what is wrong with a name; nil when nothing is.
+func CheckName(name string) error {
+	switch {
+	case !nameForm.MatchString(name) || len([]rune(name)) > maxName || strings.HasSuffix(name, " "):
+		return fmt.Errorf("%.80q is not letters, digits, spaces and . _ @ -, at most %d, the first a letter or a digit", name, maxName)
+	case slices.Contains(reserved, strings.ToLower(strings.Fields(name)[0])):
+		return fmt.Errorf("%.80q begins with a word by which the audit log calls others", name)
+	}
+	return nil
 }
 
 func (p *parser) role() (role contract.Role) {
