@@ -45,6 +45,8 @@ func parts() []part {
 		{"link", "from link-up to the first reading, and what is sent twice after a kill", measureLink},
 		{"polling", "2,000 plugs each second, and beside a bare loop", measurePolling},
 		{"control", "switching through REST, beside the driver alone", measureControl},
+		{"discovery", "scan of a /22 with plugs and dead addresses", measureDiscovery},
+		{"config", "a change of the configuration reaching 100 gateways", measureConfig},
 		{"query", "queries through REST, beside InfluxDB's own answers", measureQueries},
 	}
 }
@@ -79,7 +81,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.Usage = func() {
 		fmt.Fprint(stderr, usage)
 		for _, p := range parts() {
-			fmt.Fprintf(stderr, "  %-8s %s\n", p.name, p.about)
+			fmt.Fprintf(stderr, "  %-9s %s\n", p.name, p.about)
 		}
 		fmt.Fprintln(stderr, "\nFlags:")
 		flags.PrintDefaults()
