@@ -115,6 +115,25 @@ type Answer struct {
 	Type     string // media type with its parameters
 	Body     []byte
 	Revision uint64 // of the ETag, 0 without one
+	Server   Server
+}
+
+// Server is what an answer tells of who gave it.
+type Server struct {
+	// Date is the server's clock, in whole seconds; zero where it says nothing.
+	Date time.Time
+	// CertificateUntil is when its certificate ends; zero without TLS.
+	CertificateUntil time.Time
+}
+
+func serverOf(r *http.Response) (s Server) {
+	if at, err := http.ParseTime(r.Header.Get("Date")); err == nil {
+		s.Date = at
+	}
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		s.CertificateUntil = r.TLS.PeerCertificates[0].NotAfter
+	}
+	return s
 }
 
 // Do asks. An answer that is no 2xx is a [*ProblemError], no answer an [*AwayError].
@@ -146,6 +165,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	}
 	return &Answer{
 		Status: response.StatusCode, Type: response.Header.Get("Content-Type"), Body: body, Revision: revision(response.Header.Get("ETag")),
+		Server: serverOf(response),
 	}, nil
 }
 

@@ -28,6 +28,9 @@ type ProblemError struct {
 	Device  string `json:"device"`
 	Gateway string `json:"gateway"`
 	Outcome string `json:"outcome"`
+	// Body is the answer as it came, From what it tells of the server.
+	Body []byte `json:"-"`
+	From Server `json:"-"`
 	// RetryAfter is when the server wants to be asked again, 0 where it says
 	// nothing.
 	RetryAfter time.Duration `json:"-"`
@@ -104,7 +107,7 @@ func (c *Client) problem(r *http.Response, body []byte) error {
 	if media != "application/problem+json" && media != "application/json" || json.Unmarshal(body, p) != nil {
 		*p = ProblemError{Detail: c.foreign(r, body)}
 	}
-	p.Server, p.Status = c.Server(), r.StatusCode
+	p.Server, p.Status, p.Body, p.From = c.Server(), r.StatusCode, body, serverOf(r)
 	if p.Title == "" {
 		p.Title = http.StatusText(r.StatusCode)
 	}
