@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,28 @@ func TestADamagedFileIsSalvaged(t *testing.T) {
 				t.Errorf("%d batches after another start, want %d", n, back+2)
 			}
 		})
+	}
+}
+
+// A disk that damages the file again and again must not be filled by what was
+// moved aside.
+func TestOnlyTheNewestDamagedFilesStay(t *testing.T) {
+	r := newRig(t)
+	var first string
+	for round := range 5 {
+		r.accept(10)
+		r.Abandon()
+		zero(t, r.options.Path, 0, 2*8<<10)
+		r.open()
+		if round == 0 {
+			first = movedAside(t, r)[0]
+		}
+	}
+	if left := movedAside(t, r); len(left) != 3 || slices.Contains(left, first) {
+		t.Errorf("left: %v, want three without the first, %s", left, first)
+	}
+	if n := len(r.all()); n != 5 {
+		t.Errorf("%d batches came back, want 5", n)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -97,7 +98,24 @@ func (o *Outbox) rebuild(cause error, complete func(*file) error) (*file, error)
 		attrs = append(attrs, slog.Any("err", lost))
 	}
 	o.log.Error("outbox was damaged: moved aside, its readable batches taken over; keep the file until somebody has looked at it", attrs...)
+	o.clearDamaged()
 	return f, nil
+}
+
+// keptDamaged is how many damaged files stay for a look: a disk that damages
+// every file would else be filled by them.
+const keptDamaged = 3
+
+// clearDamaged removes all but the newest. What could be read of them was taken
+// over when they were moved aside.
+func (o *Outbox) clearDamaged() {
+	dir, prefix := filepath.Split(o.options.Path + ".damaged-")
+	entries, _ := os.ReadDir(cmp.Or(dir, ".")) // sorted, and the names end in a time
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return !strings.HasPrefix(e.Name(), prefix) })
+	for _, e := range entries[:max(0, len(entries)-keptDamaged)] {
+		path := filepath.Join(dir, e.Name())
+		o.log.Warn("damaged outbox of long ago removed, there are newer ones", slog.String("file", path), slog.Any("err", os.Remove(path)))
+	}
 }
 
 // putInPlace gives fresh the name path, and what had it the name aside. There is
