@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wattline/wattline/cloud/registry"
 	"github.com/wattline/wattline/shared/contract"
 )
 
@@ -17,8 +18,11 @@ func TestRequestsOverTheBus(t *testing.T) {
 		family, resource, verb string
 		kind                   contract.ProblemKind
 	}{
-		{"query", "places", "delete", contract.Invalid}, {"command", "places", "list", contract.Invalid}, {"query", "chairs", "list", contract.NotFound},
-		{"query", "places", "get", contract.Invalid}, {"command", "places", "", contract.Invalid},
+		{"query", "places", "delete", contract.Invalid},
+		{"command", "places", "list", contract.Invalid},
+		{"query", "chairs", "list", contract.NotFound},
+		{"query", "places", "get", contract.Invalid},
+		{"command", "places", "", contract.Invalid},
 	} {
 		if a := s.ask(c.family, c.resource, contract.RegistryRequest{Verb: c.verb}); a.Problem == nil || a.Problem.Kind != c.kind {
 			t.Errorf("%+v: %+v", c, a)
@@ -91,4 +95,11 @@ func TestAChangeReachesAHundredGateways(t *testing.T) {
 	answered := time.Since(begin)
 	s.until("all have the new one", all(2))
 	t.Logf("answered after %v, at 100 gateways after %v", answered, time.Since(begin))
+}
+
+func TestWhatStrangersInventIsBounded(t *testing.T) {
+	topic := func(n int) string { return fmt.Sprintf("registry/places/%d", n) }
+	if got := registry.Heard(300_000, topic); got != 200_000 {
+		t.Errorf("%d topics are remembered", got)
+	}
 }

@@ -124,9 +124,14 @@ func (f *finder) find(found contract.FoundPlug) {
 		p.Model, p.Hardware, p.Firmware = cmp.Or(p.Model, before.Model), cmp.Or(p.Hardware, before.Hardware), cmp.Or(p.Firmware, before.Firmware)
 	}
 	if before != nil && same(before, p) {
-		f.seen[p.key()] = p
+		if before.Seen < p.Seen {
+			f.seen[p.key()] = p
+		}
 		f.follow(p)
 		return
+	}
+	if before != nil && before.Seen > p.Seen {
+		return // told late
 	}
 	if !f.budget.take(time.Now()) {
 		return // a later look tells it again

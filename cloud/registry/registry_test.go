@@ -127,14 +127,12 @@ func (s *site) ask(family, resource string, r contract.RegistryRequest) contract
 }
 
 // do is a command that must be carried out.
-func (s *site) do(resource string, r contract.RegistryRequest) contract.RegistryAnswer {
+func (s *site) do(resource string, r contract.RegistryRequest) {
 	s.t.Helper()
 	r.Who = "ana"
-	answer := s.ask("command", resource, r)
-	if answer.Problem != nil {
+	if answer := s.ask("command", resource, r); answer.Problem != nil {
 		s.t.Fatalf("%s %s: %+v", r.Verb, resource, answer.Problem)
 	}
-	return answer
 }
 
 func raw(format string, args ...any) json.RawMessage { return fmt.Appendf(nil, format, args...) }

@@ -96,7 +96,7 @@ func Open(data string, log *slog.Logger) (*Store, error) {
 		s.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{
 			Timeout: lockWait, FreelistType: bbolt.FreelistMapType,
 			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-				file, err = os.OpenFile(name, flag, mode) //nolint:gosec // the path is ours
+				file, err = os.OpenFile(name, flag, mode)
 				return file, err
 			},
 		})

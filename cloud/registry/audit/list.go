@@ -26,18 +26,6 @@ const (
 	maxVisited   = 50_000
 )
 
-// Mistakes are what is wrong with a filter or a cursor, each a
-// [contract.Mistake].
-type Mistakes []contract.Mistake
-
-func (m Mistakes) Error() string {
-	var texts []string
-	for _, one := range m {
-		texts = append(texts, one.Field+": "+one.Detail)
-	}
-	return strings.Join(texts, "; ")
-}
-
 // List gives a page of the log, the newest entry first. The filter's keys are
 // who, what, object and result (the exact text, or the beginning of it before a
 // *), and from and to (POSIX seconds or RFC 3339; from <= at < to). cursor is
@@ -45,7 +33,7 @@ func (m Mistakes) Error() string {
 // [MaxLimit]. A page may have fewer entries than limit, or none, and yet a next:
 // the entries looked at are bounded too.
 //
-// A filter or cursor that is malformed gives [Mistakes].
+// A filter or cursor that is malformed gives a [*contract.Problem].
 func List(tx *bbolt.Tx, filter map[string]string, cursor string, limit int) (page []contract.Audited, next string, err error) {
 	fits, mistakes := compile(filter)
 	before := uint64(0)
@@ -55,7 +43,7 @@ func List(tx *bbolt.Tx, filter map[string]string, cursor string, limit int) (pag
 		}
 	}
 	if len(mistakes) > 0 {
-		return nil, "", mistakes
+		return nil, "", &contract.Problem{Kind: contract.Invalid, Detail: mistakes[0].Field + ": " + mistakes[0].Detail, Mistakes: mistakes}
 	}
 	if limit <= 0 {
 		limit = defaultLimit
@@ -96,8 +84,7 @@ func start(c *bbolt.Cursor, before uint64) (k, v []byte) {
 }
 
 // compile checks a filter and makes a test of it.
-func compile(filter map[string]string) (func(*contract.Audited) bool, Mistakes) {
-	var mistakes Mistakes
+func compile(filter map[string]string) (fits func(*contract.Audited) bool, mistakes []contract.Mistake) {
 	var tests []func(*contract.Audited) bool
 	text := func(want string, of func(*contract.Audited) string) {
 		beginning, open := strings.CutSuffix(want, "*")

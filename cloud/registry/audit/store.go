@@ -108,10 +108,8 @@ func (s *Store) list(r contract.RegistryRequest) (answer contract.RegistryAnswer
 		page, answer.Next, err = List(tx, r.Filter, r.Cursor, r.Limit)
 		return err
 	})
-	if mistakes, ok := errors.AsType[Mistakes](err); ok {
-		a := refuse(contract.Invalid, mistakes.Error())
-		a.Problem.Mistakes = mistakes
-		return a
+	if p, ok := errors.AsType[*contract.Problem](err); ok {
+		return contract.RegistryAnswer{Problem: p}
 	}
 	if err == nil {
 		answer.Content, err = json.Marshal(page)
