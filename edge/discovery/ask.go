@@ -186,7 +186,7 @@ func (a *answers) refused(address string) {
 	}
 	if e.problem != locked {
 		e.problem = locked
-		d.tellOf("plug is locked by its firmware", &e.info, address)
+		d.tellOf("plug is locked by its firmware", &e.info, address, "")
 	}
 	e.address, e.seen, e.missed = address, now, 0
 }

@@ -195,7 +195,7 @@ func (l *looker) verify(ctx context.Context) {
 	for _, e := range l.table.entries {
 		if e.missed >= goneAfter && e.problem == "" && l.owner(&e.info) == nil {
 			e.problem, e.gone = vanished, now
-			l.tellOf("plug of no place vanished", &e.info, e.address)
+			l.tellOf("plug of no place vanished", &e.info, e.address, "")
 		}
 	}
 	l.forget(now)
@@ -224,15 +224,19 @@ func (l *looker) tell(looked bool) {
 	}
 }
 
-// tellOf logs something about a plug; the caller holds the lock.
-func (d *Discovery) tellOf(what string, i *hs110.Info, address string) {
-	level := slog.LevelInfo
+// tellOf logs something about a plug, a few times in a look; the caller holds the
+// lock.
+func (d *Discovery) tellOf(what string, i *hs110.Info, address, before string) {
+	attrs := []any{slog.String("plug", keyOf(i)), slog.String("model", i.Model), slog.String("firmware", i.Firmware), slog.String("address", address)}
+	if before != "" {
+		attrs = append(attrs, slog.String("before", before))
+	}
 	if d.quiet--; d.quiet < 0 {
 		d.withheld++
-		level = slog.LevelDebug
+		d.log.Debug(what, attrs...) //nolint:sloglint // one of a few constants
+		return
 	}
-	d.log.Log(context.Background(), level, what, slog.String("plug", keyOf(i)), slog.String("model", i.Model), //nolint:sloglint // one of a few constants, or with a version
-		slog.String("firmware", i.Firmware), slog.String("address", address))
+	d.log.Info(what, attrs...) //nolint:sloglint // as above
 }
 
 // missing counts a round that the plugs of a way did not answer; seen tells who

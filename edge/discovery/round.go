@@ -39,7 +39,8 @@ func (d *Discovery) networks() (found []Network) {
 		return nil
 	}
 	for _, in := range interfaces {
-		if in.Flags&net.FlagUp == 0 || in.Flags&net.FlagBroadcast == 0 && !(loopback && in.Flags&net.FlagLoopback != 0) {
+		asked := in.Flags&net.FlagBroadcast != 0 || loopback && in.Flags&net.FlagLoopback != 0
+		if in.Flags&net.FlagUp == 0 || !asked {
 			continue
 		}
 		addresses, err := in.Addrs()

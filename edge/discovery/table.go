@@ -145,7 +145,7 @@ func (d *Discovery) sighted(told *hs110.Info, address string, at time.Time, how 
 		e = &entry{info: i}
 		d.table.entries[keyOf(&i)] = e
 		if stranger {
-			d.tellOf("plug of no place found", &i, address)
+			d.tellOf("plug of no place found", &i, address, "")
 		}
 	}
 	if i.DeviceID != "" {
@@ -154,7 +154,7 @@ func (d *Discovery) sighted(told *hs110.Info, address string, at time.Time, how 
 	if e.info.Firmware != "" && i.Firmware != "" && e.info.Firmware != i.Firmware {
 		e.before = e.info.Firmware
 		d.count.firmware.Inc()
-		d.tellOf("firmware of a plug changed from "+e.before, &i, address)
+		d.tellOf("firmware of a plug changed", &i, address, e.before)
 	}
 	e.info, e.address, e.seen, e.problem, e.missed = i, address, at, "", 0
 	if how != byPoll {

@@ -98,7 +98,7 @@ func Run(ctx context.Context, config Config, options Options, log *slog.Logger) 
 	g.controller = controller.New(controller.Options{Boot: g.clock.Boot, Note: g.note, Protections: kept.Protections, Metrics: g.metrics}, log)
 	defer g.controller.Close()
 	g.openDiscovery(options.Discovery)
-	g.floor = newFloor(g, kept)
+	g.floor = newFloor(ctx, g, kept)
 	g.cloud = newCloud(config.Broker.URL, g.clock)
 	g.link = bus.NewLink(g.busOptions(), log)
 	log.InfoContext(ctx, "gateway starts", slog.String("gateway", config.Gateway), slog.String("version", options.Version),

@@ -213,7 +213,7 @@ func (f *floor) stay() (version uint64) {
 
 // resume goes on with what was kept. A trial begins anew, as often as a gateway
 // that does not crash would start.
-func (f *floor) resume(k kept) {
+func (f *floor) resume(ctx context.Context, k kept) {
 	f.apply(k.Config)
 	f.safe = k.Config.Version
 	t := k.Trial
@@ -224,7 +224,7 @@ func (f *floor) resume(k kept) {
 	t.Starts++
 	t.begin(f.gateway.probation, k.Config.PollSeconds)
 	if t.Starts > maxStarts && !t.Back {
-		f.back(context.Background(), 0, fmt.Errorf("the gateway was started %d times while it was tried", t.Starts))
+		f.back(ctx, 0, fmt.Errorf("the gateway was started %d times while it was tried", t.Starts))
 	}
-	f.settle(context.Background())
+	f.settle(ctx)
 }

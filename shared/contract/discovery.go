@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -31,8 +32,9 @@ func (r AddressRange) Len() int { return int(number(r.Last)) - int(number(r.Firs
 
 // At is the n-th address, from 0.
 func (r AddressRange) At(n int) netip.Addr {
-	v := number(r.First) + uint32(n) //nolint:gosec // below Len
-	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], number(r.First)+uint32(n)) //nolint:gosec // below Len
+	return netip.AddrFrom4(b)
 }
 
 // Addresses reads Ranges. The error names every one that makes no sense, by its
@@ -100,5 +102,5 @@ func parseRange(text string) (r AddressRange, err error) {
 
 func number(a netip.Addr) uint32 {
 	b := a.As4()
-	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+	return binary.BigEndian.Uint32(b[:])
 }

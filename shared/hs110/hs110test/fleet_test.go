@@ -134,7 +134,7 @@ func TestPlugsMoveAndSwap(t *testing.T) {
 	if who(addressA) != b.DeviceID() || who(addressB) != a.DeviceID() {
 		t.Error("not swapped")
 	}
-	host := strings.Split(addressA, ":")[0]
+	host, _, _ := strings.Cut(addressA, ":")
 	if err := a.Move(host[:strings.LastIndex(host, ".")] + ".200"); err != nil {
 		t.Fatal(err)
 	}
