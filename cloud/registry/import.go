@@ -60,7 +60,7 @@ func importInventory(s *Store, r contract.RegistryRequest) (contract.RegistryAns
 		return none, err
 	}
 	file, p := inventory.Parse(want.Format, []byte(want.Text))
-	if p != nil {
+	if file == nil {
 		return none, p
 	}
 	plan, p := inventory.Make(s.state.records(), file, want.Remove)
@@ -169,7 +169,7 @@ func (s *Store) plan(filename string, text []byte) (*inventory.Plan, error) {
 		}
 	}
 	file, p := inventory.Parse(inventory.YAML, text)
-	if p == nil {
+	if file != nil {
 		var plan *inventory.Plan
 		if plan, p = inventory.Make(s.state.records(), file, false); p == nil {
 			return plan, nil

@@ -398,3 +398,21 @@ func TestASiteIsMadeOnce(t *testing.T) {
 		t.Error("Exists is wrong")
 	}
 }
+
+func TestMistakesOfAFilesFormAndOfItsValuesAreToldTogether(t *testing.T) {
+	o := newOffice(t)
+	for format, text := range map[string]string{
+		"csv":  "device,label\nsp_f1.g0,one,two\nsp_f9.g1,no gateway\nsp_f01.g2,no id\n",
+		"yaml": "places:\n  - {device: sp_f1.g0, colour: red}\n  - {device: sp_f9.g1}\n  - {device: sp_f01.g2}\n",
+	} {
+		a := o.imports(false, format, text)
+		if a.Problem == nil || len(a.Problem.Mistakes) != 3 {
+			t.Fatalf("%s: %+v", format, a.Problem)
+		}
+		for i, m := range a.Problem.Mistakes {
+			if m.Line != i+2 {
+				t.Errorf("%s: mistake %d is in line %d: %s", format, i, m.Line, m.Detail)
+			}
+		}
+	}
+}

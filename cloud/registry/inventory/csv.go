@@ -41,10 +41,7 @@ func parseCSV(text []byte) (*File, *contract.Problem) {
 	f := &File{places: make([]entry, 0, min(bytes.Count(text, []byte{'\n'}), MaxPlaces))}
 	for t.row(f) {
 	}
-	if p := t.problem(); p != nil {
-		return nil, p
-	}
-	return f, nil
+	return t.found(f)
 }
 
 // table is a CSV file that is being read.

@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/wattline/wattline/shared/contract"
@@ -29,6 +30,8 @@ type File struct {
 	site     *entry
 	gateways []entry
 	places   []entry
+	// wrong is what Parse has found; Make tells it with its own.
+	wrong mistakes
 	// whole tells that the file has a list of gateways too, so that one which is
 	// not in it can be meant to go.
 	whole bool
@@ -122,13 +125,25 @@ func (m *mistakes) problem() *contract.Problem {
 	return p
 }
 
+// clone is a copy that can be added to.
+func (m *mistakes) clone() mistakes {
+	return mistakes{list: slices.Clone(m.list), count: m.count, clash: m.clash}
+}
+
+// found is the file together with what is wrong with it so far.
+func (m *mistakes) found(f *File) (*File, *contract.Problem) {
+	f.wrong = *m
+	return f, m.problem()
+}
+
 // whole is the problem of a file that cannot be read at all.
 func whole(format string, args ...any) *contract.Problem {
 	return &contract.Problem{Kind: contract.Invalid, Detail: fmt.Sprintf(format, args...)}
 }
 
 // Parse reads a file in one of the formats. What it says of single values is
-// judged by [Make], which knows the site.
+// judged by [Make], which knows the site. Of a file whose mistakes leave
+// something to judge, the rest comes with the problem, and [Make] tells them all.
 func Parse(format string, text []byte) (*File, *contract.Problem) {
 	if len(text) > MaxBytes {
 		return nil, whole("the file has %d bytes, at most %d are taken: import it in parts", len(text), MaxBytes)

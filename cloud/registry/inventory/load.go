@@ -23,9 +23,10 @@ func Load(filename string) (Records, error) {
 		return Records{}, fmt.Errorf("read inventory: %w", err)
 	}
 	file, problem := Parse(YAML, text)
-	if problem != nil {
+	if file == nil {
 		return Records{}, inWords(filename, problem)
 	}
+	problem = nil // Make tells it again
 	if len(file.gateways) == 0 {
 		problem = &contract.Problem{Mistakes: []contract.Mistake{{Field: "gateways", Detail: "required, one for each floor"}}}
 	}

@@ -23,7 +23,7 @@ type Plan struct {
 // is told at once, and no plan is made.
 func Make(now Records, f *File, remove bool) (*Plan, *contract.Problem) {
 	m := &maker{
-		now: now, plan: &Plan{}, gateways: map[string]*Gateway{}, places: map[device.ID]*Place{},
+		mistakes: f.wrong.clone(), now: now, plan: &Plan{}, gateways: map[string]*Gateway{}, places: map[device.ID]*Place{},
 		origins: map[device.ID]origin{}, touched: map[device.ID]bool{},
 	}
 	m.site(f.site)
@@ -39,6 +39,9 @@ func Make(now Records, f *File, remove bool) (*Plan, *contract.Problem) {
 	m.readPlaces(f, remove)
 	m.findGateways()
 	m.relate()
+	if f.wrong.count > 0 {
+		slices.SortStableFunc(m.list, func(a, b contract.Mistake) int { return a.Line - b.Line })
+	}
 	if p := m.problem(); p != nil {
 		return nil, p
 	}
@@ -144,7 +147,11 @@ func (m *maker) readPlaces(f *File, remove bool) {
 func (m *maker) readPlace(e *entry) {
 	id, ok := m.idOf(e, "device")
 	if !ok {
-		apply(&m.mistakes, e, placeFields, &Place{}) // its other mistakes are told as well
+		var p Place
+		apply(&m.mistakes, e, placeFields, &p) // its other mistakes are told as well
+		if p.Gateway != "" && m.gateways[p.Gateway] == nil {
+			m.add(e.at, "gateway", "%.80q is not in gateways", p.Gateway)
+		}
 		return
 	}
 	full := m.full(id)

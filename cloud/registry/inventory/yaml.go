@@ -65,10 +65,7 @@ func parseYAML(text []byte) (*File, *contract.Problem) {
 		delete(values, "device")
 		y.place(e, inSeries)
 	}
-	if p := y.problem(); p != nil {
-		return nil, p
-	}
-	return y.file, nil
+	return y.found(y.file)
 }
 
 // yamlFile is a YAML file that is being read.
