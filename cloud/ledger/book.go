@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,9 +48,20 @@ type Head struct {
 	Earlier []contract.Run
 }
 
+// A write has times of its own: it begins at a full millisecond, and its entries
+// follow by microseconds. A reader that meets a write under way, of which
+// InfluxDB shows some series and fields before others, can tell so where it
+// begins, and reads it again.
+const (
+	writeUnit = device.Micros(1000)
+	perWrite  = int(writeUnit)
+)
+
+// startOf is where the write with an entry at the given time begins.
+func startOf(at device.Micros) device.Micros { return at - at%writeUnit }
+
 // Book writes the ledger. Safe for concurrent use; writes of one measurement
-// wait for each other, because a reader that has seen a later time does not look
-// for an earlier one again.
+// wait for each other: of one instance, only the newest can be under way.
 type Book struct {
 	store    Store
 	instance string
@@ -72,14 +84,16 @@ func NewBook(store Store, instance string, now func() device.Micros) *Book {
 // Enter adds entries; nil means that they are stored. The order of times is the
 // order of calls, whatever the wall clock does.
 func (b *Book) Enter(ctx context.Context, list []contract.Entry) error {
-	err := b.write(ctx, entries, func() (lines []byte) {
-		for _, e := range list {
-			lines = appendEntry(lines, e, b.instance, b.tick())
+	for some := range slices.Chunk(list, perWrite) {
+		err := b.write(ctx, entries, func(at device.Micros) (lines []byte) {
+			for i, e := range some {
+				lines = appendEntry(lines, e, b.instance, at+device.Micros(i))
+			}
+			return lines
+		})
+		if err != nil {
+			return fmt.Errorf("enter %d batches into the ledger: %w", len(list), err)
 		}
-		return lines
-	})
-	if err != nil {
-		return fmt.Errorf("enter %d batches into the ledger: %w", len(list), err)
 	}
 	return nil
 }
@@ -93,7 +107,7 @@ func (b *Book) EnterHead(ctx context.Context, h Head) error {
 		line.String("earlier", list(h.Earlier, runText)),
 	}
 	tags := []line.Tag{{Key: "gateway", Value: h.Gateway}, {Key: "instance", Value: b.instance}}
-	err := b.write(ctx, heads, func() []byte { return line.Append(nil, heads, tags, fields, int64(b.tick())) })
+	err := b.write(ctx, heads, func(at device.Micros) []byte { return line.Append(nil, heads, tags, fields, int64(at)) })
 	if err != nil {
 		return fmt.Errorf("enter the head of %s into the ledger: %w", h.Gateway, err)
 	}
@@ -101,7 +115,7 @@ func (b *Book) EnterHead(ctx context.Context, h Head) error {
 }
 
 // write makes lines and writes them while nobody else writes to the measurement.
-func (b *Book) write(ctx context.Context, measurement string, lines func() []byte) error {
+func (b *Book) write(ctx context.Context, measurement string, lines func(at device.Micros) []byte) error {
 	turn := b.turns[measurement]
 	select {
 	case turn <- struct{}{}:
@@ -109,14 +123,14 @@ func (b *Book) write(ctx context.Context, measurement string, lines func() []byt
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	return b.store.Write(ctx, Database, lines())
+	return b.store.Write(ctx, Database, lines(b.begin()))
 }
 
-// tick is max(wall clock, last + 1 us).
-func (b *Book) tick() device.Micros {
+// begin is the time of a write: that of the wall clock, after every write before.
+func (b *Book) begin() device.Micros {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.last = max(b.now(), b.last+1)
+	b.last = max(startOf(b.now()), b.last+writeUnit)
 	return b.last
 }
 

@@ -33,14 +33,29 @@ type Reader struct {
 	turn      chan struct{} // holds one value while somebody reads; protects what follows
 	full      bool
 	states    map[string]*State
-	positions map[string]map[string]device.Micros // measurement, instance -> newest time read
+	positions map[string]map[string]*position // by measurement and instance
 }
+
+// position is how far one measurement of one instance was read.
+type position struct {
+	done device.Micros // everything until here was read for good
+	// newest is the newest entry that was seen, since when it is that, and whether
+	// it was read when nothing could be under way any more.
+	newest, since device.Micros
+	settled       bool
+	// again are the entries after done that were taken in already.
+	again map[string]bool
+}
+
+// settleAfter is how long a write may be under way, beyond every time-out: the
+// newest one is read again until it is older.
+const settleAfter = 5 * 60 * 1_000_000
 
 // NewReader allocates a reader; the first question reads the whole ledger.
 func NewReader(store Store) *Reader {
 	return &Reader{
 		store: store, Now: func() device.Micros { return device.MicrosOf(time.Now()) },
-		turn: make(chan struct{}, 1), states: make(map[string]*State), positions: map[string]map[string]device.Micros{entries: {}, heads: {}},
+		turn: make(chan struct{}, 1), states: make(map[string]*State), positions: map[string]map[string]*position{entries: {}, heads: {}},
 	}
 }
 
@@ -73,7 +88,7 @@ func (r *Reader) Prove(ctx context.Context, gateway string, from, to device.Micr
 }
 
 // read takes what was added to a measurement, instance by instance: only within
-// one do times grow without fail.
+// one do writes follow each other.
 func (r *Reader) read(ctx context.Context, measurement string) error {
 	newest := make(map[string]device.Micros)
 	find := fmt.Sprintf(`SELECT last("epoch") FROM %q GROUP BY "instance"`, measurement)
@@ -94,35 +109,66 @@ func (r *Reader) read(ctx context.Context, measurement string) error {
 		return fmt.Errorf("find what was added to the ledger: %w", err)
 	}
 	for _, instance := range slices.Sorted(maps.Keys(newest)) {
-		position := r.positions[measurement][instance]
-		if newest[instance] <= position {
-			continue
+		p := r.positions[measurement][instance]
+		if p == nil {
+			p = &position{}
+			r.positions[measurement][instance] = p
 		}
-		q := fmt.Sprintf(`SELECT * FROM %q WHERE "instance" = %s AND time > %du`, measurement, influxql.String(instance), int64(position))
-		if err := r.take(ctx, measurement, instance, q); err != nil {
+		if err := r.readOn(ctx, measurement, instance, p, newest[instance]); err != nil {
 			return fmt.Errorf("read the ledger: %w", err)
 		}
 	}
 	return nil
 }
 
-func (r *Reader) take(ctx context.Context, measurement, instance, q string) error {
-	return r.store.Query(ctx, Database, q, func(_ string, _ map[string]string, columns []string, rows [][]any) error {
+// readOn reads what one instance has added, up to the newest that is known. The
+// writes before that one had ended when it was seen; of itself only a part may
+// show, so that it is read again.
+func (r *Reader) readOn(ctx context.Context, measurement, instance string, p *position, newest device.Micros) error {
+	now := r.Now()
+	if newest > p.newest {
+		p.newest, p.since, p.settled = newest, now, false
+	}
+	if p.settled {
+		return nil
+	}
+	settled, begin := now-p.since > settleAfter, startOf(p.newest)
+	again := make(map[string]bool)
+	q := fmt.Sprintf(`SELECT * FROM %q WHERE "instance" = %s AND time > %du AND time <= %du`, measurement, influxql.String(instance), int64(p.done), int64(p.newest))
+	err := r.store.Query(ctx, Database, q, func(_ string, _ map[string]string, columns []string, rows [][]any) error {
 		for _, values := range rows {
 			row := rowOf(columns, values)
-			at := row.micros("time")
-			source := row.text("gateway")
-			switch state := r.state(ctx, source); {
-			case state == nil:
-			case measurement == heads:
-				state.AddHead(row.head(source, instance, at))
-			default:
-				state.Add(row.entry(source), at)
+			at, source := row.micros("time"), row.text("gateway")
+			key := fmt.Sprint(at, source)
+			switch {
+			case at >= begin && !settled && !row.isWhole(columns):
+				continue
+			case !p.again[key]:
+				r.take(ctx, measurement, instance, row)
 			}
-			r.positions[measurement][instance] = at // rows come in the order of time
+			if at >= begin {
+				again[key] = true
+			}
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	p.done, p.again, p.settled = begin-1, again, settled
+	return nil
+}
+
+// take takes one row in.
+func (r *Reader) take(ctx context.Context, measurement, instance string, row row) {
+	at, source := row.micros("time"), row.text("gateway")
+	switch state := r.state(ctx, source); {
+	case state == nil:
+	case measurement == heads:
+		state.AddHead(row.head(source, instance, at))
+	default:
+		state.Add(row.entry(source), at)
+	}
 }
 
 // state is that of a source; nil for a further one when there are too many.
@@ -153,6 +199,11 @@ func rowOf(columns []string, values []any) row {
 		}
 	}
 	return r
+}
+
+// isWhole tells whether every column has a value, as each was given one.
+func (r row) isWhole(columns []string) bool {
+	return !slices.ContainsFunc(columns, func(c string) bool { return r[c] == nil })
 }
 
 func (r row) text(column string) string {
