@@ -143,17 +143,19 @@ func fromSite(s inventory.Site) contract.Site {
 func toGateway(g *gateway) inventory.Gateway {
 	return inventory.Gateway{
 		ID: g.Gateway, Label: g.Label, Floor: g.Floor, Poll: seconds(g.PollSeconds),
-		Stagger: time.Duration(g.StaggerMillis) * time.Millisecond, Database: g.Database,
+		Stagger: time.Duration(g.StaggerMillis) * time.Millisecond, Database: g.Database, Discovery: inventory.DiscoveryText(g.Discovery),
 	}
 }
 
 func fromGateway(g inventory.Gateway, before *gateway) gateway {
 	r := gateway{
 		Gateway: g.ID, Label: g.Label, Floor: g.Floor, PollSeconds: g.Poll.Seconds(),
-		StaggerMillis: int(g.Stagger.Milliseconds()), Database: g.Database, Discovery: contract.Discovery{Broadcast: true},
+		StaggerMillis: int(g.Stagger.Milliseconds()), Database: g.Database,
 	}
-	if before != nil {
+	if before != nil && inventory.DiscoveryText(before.Discovery) == g.Discovery {
 		r.Discovery = before.Discovery
+	} else if d, err := inventory.ParseDiscovery(g.Discovery); err == nil { // the inventory has checked it
+		r.Discovery = d
 	}
 	return r
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net"
 	"net/http"
@@ -76,6 +77,9 @@ func (p *ProblemError) Error() string {
 		b.WriteString("; " + cure)
 	}
 	for _, m := range p.Errors {
+		if m.Detail == p.Detail {
+			continue // said already
+		}
 		b.WriteString("\n  " + m.String())
 	}
 	return b.String()
@@ -85,9 +89,7 @@ func (p *ProblemError) Error() string {
 func (p *ProblemError) cure() string {
 	switch p.Status {
 	case http.StatusUnauthorized:
-		return "give a token in force with --token-file or WATTLINE_TOKEN (`wattline-cloud init` prints the first, `wattline tokens create` makes more)"
-	case http.StatusForbidden:
-		return "the token may not do that: use one with a role that may (viewer looks, operator switches, admin changes)"
+		return "give one that is in force with --token-file or WATTLINE_TOKEN (`wattline tokens create` makes them, `wattline site init` the first)"
 	case http.StatusPreconditionFailed:
 		return "somebody else has changed it in the meantime: look again and repeat the change"
 	case http.StatusTooManyRequests:
@@ -171,6 +173,8 @@ func (c *Client) away(ctx context.Context, err error) error {
 		text = fmt.Sprintf("%s speaks no TLS: use http:// in --server (on this machine only)", server)
 	case strings.Contains(err.Error(), "malformed HTTP response") && c.base.Scheme == "http":
 		text = fmt.Sprintf("%s does not speak HTTP: is it TLS (https://), or another port?", server)
+	case errors.Is(err, io.EOF) && c.base.Scheme == "http":
+		text = fmt.Sprintf("%s closed the connection without an answer: does it speak TLS (https://)?", server)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		text = fmt.Sprintf("nobody listens at %s: start wattline-cloud there, or say with --server or WATTLINE_SERVER where it is", server)
 	case lookup:

@@ -101,10 +101,16 @@ func Detect(name string, text []byte) string {
 
 // Difference is what an import changes, or would: the server's answer.
 type Difference struct {
-	Added     []Change `json:"added"`
-	Changed   []Change `json:"changed"`
-	Removed   []Change `json:"removed"`
-	More      int      `json:"more"` // changes that are not listed
+	Added   []Change `json:"added"`
+	Changed []Change `json:"changed"`
+	Removed []Change `json:"removed"`
+	// Counts are of all changes; More are not listed.
+	Counts *struct {
+		Added   int `json:"added"`
+		Changed int `json:"changed"`
+		Removed int `json:"removed"`
+	} `json:"counts"`
+	More      int      `json:"more"`
 	Unchanged int      `json:"unchanged"`
 	Notes     []string `json:"notes"`
 }
@@ -172,9 +178,9 @@ func (d *Difference) Write(w io.Writer, clean func(string) string) error {
 
 // Summary is the difference in a line.
 func (d *Difference) Summary() string {
-	text := fmt.Sprintf("%d added, %d changed, %d removed, %d unchanged", len(d.Added), len(d.Changed), len(d.Removed), d.Unchanged)
-	if d.More > 0 {
-		text += fmt.Sprintf(", and %d more changes", d.More)
+	added, changed, removed := len(d.Added), len(d.Changed), len(d.Removed)
+	if c := d.Counts; c != nil {
+		added, changed, removed = c.Added, c.Changed, c.Removed
 	}
-	return text
+	return fmt.Sprintf("%d added, %d changed, %d removed, %d unchanged", added, changed, removed, d.Unchanged)
 }

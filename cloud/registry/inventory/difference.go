@@ -12,11 +12,20 @@ type Difference struct {
 	Added   []Change `json:"added"`
 	Changed []Change `json:"changed"`
 	Removed []Change `json:"removed"`
-	// More counts the changes that [Difference.Limit] has left out.
-	More      int `json:"more,omitempty"`
-	Unchanged int `json:"unchanged"`
+	// Counts are those of all changes, More those that [Difference.Limit] has left
+	// out of the lists.
+	Counts    Counts `json:"counts"`
+	More      int    `json:"more,omitempty"`
+	Unchanged int    `json:"unchanged"`
 	// Notes are what was left out of the file, and why.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// Counts are how many records are added, changed and removed.
+type Counts struct {
+	Added   int `json:"added"`
+	Changed int `json:"changed"`
+	Removed int `json:"removed"`
 }
 
 // Change is what becomes of one record.
@@ -36,7 +45,7 @@ type FieldChange struct {
 
 // IsEmpty reports whether the import would change nothing.
 func (d *Difference) IsEmpty() bool {
-	return len(d.Added)+len(d.Changed)+len(d.Removed)+d.More == 0
+	return d.Counts == Counts{}
 }
 
 // Limit is d with at most n changes listed, the removed ones first because they
@@ -73,7 +82,7 @@ func (d *Difference) String() string {
 	if d.More > 0 {
 		fmt.Fprintf(&b, "and %d more\n", d.More)
 	}
-	fmt.Fprintf(&b, "%d added, %d changed, %d removed, %d unchanged\n", len(d.Added), len(d.Changed), len(d.Removed), d.Unchanged)
+	fmt.Fprintf(&b, "%d added, %d changed, %d removed, %d unchanged\n", d.Counts.Added, d.Counts.Changed, d.Counts.Removed, d.Unchanged)
 	return b.String()
 }
 
@@ -105,6 +114,7 @@ func (d *Difference) find(now, then Records) {
 	compare(d, "site", before, after, siteFields, func(*Site) string { return "" })
 	compare(d, "gateway", now.Gateways, then.Gateways, gatewayFields, func(g *Gateway) string { return g.ID })
 	compare(d, "place", now.Places, then.Places, placeFields, func(p *Place) string { return p.Device.String() })
+	d.Counts = Counts{len(d.Added), len(d.Changed), len(d.Removed)}
 }
 
 func compare[T comparable](d *Difference, kind string, now, then []T, fields []field[T], id func(*T) string) {

@@ -48,6 +48,7 @@ var gatewayFields = []field[Gateway]{
 		return setSpan(&g.Stagger, v, DefaultStagger, 0, maxStagger)
 	}},
 	{"database", func(g *Gateway) string { return g.Database }, func(g *Gateway, v string) error { return setDatabase(&g.Database, v) }},
+	{"discovery", func(g *Gateway) string { return g.Discovery }, func(g *Gateway, v string) error { return setDiscovery(&g.Discovery, v) }},
 }
 
 var placeFields = []field[Place]{

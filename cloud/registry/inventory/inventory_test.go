@@ -43,7 +43,7 @@ func house(t testing.TB) inventory.Records {
 		Site: &inventory.Site{Name: "Example office", DefaultFloor: 1, TimeZone: "Europe/Madrid", Rows: 17},
 		Gateways: []inventory.Gateway{
 			{ID: "edge-f1", Label: "First floor", Floor: 1, Poll: 10 * time.Second, Stagger: 250 * time.Millisecond, Database: "sp"},
-			{ID: "edge-f2", Floor: 2, Poll: 5 * time.Second, Database: "sp"},
+			{ID: "edge-f2", Floor: 2, Poll: 5 * time.Second, Database: "sp", Discovery: "broadcast, 10.2.0.0/22, 10.3.0.10-10.3.0.90"},
 		},
 		Places: []inventory.Place{
 			{Device: mustParse(t, "sp_w.r1.c1"), Gateway: "edge-f1", Driver: "hs110", Address: "10.1.1.1", Label: `Ana "la jefa", mesa 1`, Owner: "a.ruiz"},
@@ -222,5 +222,36 @@ func TestTenThousandPlacesAreQuick(t *testing.T) {
 	t.Logf("CSV in %v, %d bytes of YAML in %v", took, len(text), time.Since(begin))
 	if took > 2*time.Second {
 		t.Errorf("took %v", took)
+	}
+}
+
+func TestWhereAGatewayLooksReadsBack(t *testing.T) {
+	for text, want := range map[string]contract.Discovery{
+		"":                            {Broadcast: true},
+		"none":                        {},
+		"10.2.0.7":                    {Ranges: []string{"10.2.0.7"}},
+		"broadcast, 10.2.0.0/22":      {Broadcast: true, Ranges: []string{"10.2.0.0/22"}},
+		"10.2.0.7, 10.2.1.1-10.2.1.9": {Ranges: []string{"10.2.0.7", "10.2.1.1-10.2.1.9"}},
+	} {
+		got, err := inventory.ParseDiscovery(text)
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%q: %v (-want +got):\n%s", text, err, diff)
+		}
+		if back := inventory.DiscoveryText(got); back != text {
+			t.Errorf("%q became %q", text, back)
+		}
+	}
+	for _, text := range []string{"everywhere", "10.2.0.0/2", "none, 10.2.0.7", "10.2.0.9-10.2.0.1", "broadcast none"} {
+		if got, err := inventory.ParseDiscovery(text); err == nil {
+			t.Errorf("%q is taken as %+v", text, got)
+		}
+	}
+}
+
+func TestALimitedDifferenceCountsAll(t *testing.T) {
+	plan := mustTake(t, house(t), inventory.CSV, "device\nsp_f1.g1\nsp_f1.g2\nsp_f1.g3\n", true)
+	short := plan.Difference.Limit(5)
+	if len(short.Removed) != 4 || len(short.Added) != 1 || short.More != 2 || short.Counts != (inventory.Counts{Added: 3, Removed: 4}) || short.IsEmpty() {
+		t.Errorf("got %+v", short)
 	}
 }

@@ -36,6 +36,9 @@ type Gateway struct {
 	// plugs that one command switches on.
 	Poll, Stagger time.Duration
 	Database      string // where its readings are stored
+	// Discovery is where it looks for plugs, as [DiscoveryText] writes it; "" is
+	// the usual, the networks that it is in itself.
+	Discovery string
 }
 
 // Place is a socket and the plug in it.

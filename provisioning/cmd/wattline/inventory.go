@@ -82,10 +82,14 @@ func (s *session) askRemove(ctx context.Context, file *inventory.File) error {
 	if err != nil {
 		return named(file.Name, err)
 	}
-	if len(d.Removed) == 0 && d.More == 0 {
+	if len(d.Removed) == 0 {
 		return nil
 	}
-	return s.confirm(false, fmt.Sprintf("Take away %d places or gateways that %s does not name, such as %s?", len(d.Removed), file.Name, d.Removed[0].ID))
+	n := len(d.Removed)
+	if d.Counts != nil {
+		n = d.Counts.Removed
+	}
+	return s.confirm(false, fmt.Sprintf("Take away %d places or gateways that %s does not name, such as %s?", n, file.Name, d.Removed[0].ID))
 }
 
 // sendFile imports a file and shows on a terminal how far it is.

