@@ -137,6 +137,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 }
 
 func TestUnknownPlugsAreFoundByBroadcast(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, hs110test.FleetOptions{Rooms: 3, Unknown: 2}, nil)
 	s.place()
 	s.Configure(contract.Discovery{Broadcast: true})
@@ -160,6 +161,7 @@ func TestUnknownPlugsAreFoundByBroadcast(t *testing.T) {
 }
 
 func TestUnknownPlugsAreFoundByScan(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, hs110test.FleetOptions{Rooms: 3, Unknown: 3, NoBroadcast: true}, nil)
 	if err := s.fleet.Unknown[1].SetFault(hs110test.Fault{Locked: true}); err != nil {
 		t.Fatal(err)
@@ -182,6 +184,7 @@ func TestUnknownPlugsAreFoundByScan(t *testing.T) {
 }
 
 func TestALostPlugIsFollowedToItsNewAddress(t *testing.T) {
+	t.Parallel()
 	for name, where := range map[string]contract.Discovery{"by broadcast": {Broadcast: true}, "by scan": {}} {
 		t.Run(name, func(t *testing.T) {
 			s := newStand(t, hs110test.FleetOptions{Rooms: 3}, func(o *discovery.Options) { o.ScanEvery = time.Second })
@@ -212,6 +215,7 @@ func TestALostPlugIsFollowedToItsNewAddress(t *testing.T) {
 }
 
 func TestPlugsThatSwapTheirAddressesAreBothFollowed(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, hs110test.FleetOptions{Rooms: 2}, nil)
 	s.place()
 	s.Configure(contract.Discovery{Broadcast: true})
@@ -229,6 +233,7 @@ func TestPlugsThatSwapTheirAddressesAreBothFollowed(t *testing.T) {
 // Who only claims by UDP to be a plug is not believed: the address that it names
 // is asked who it is.
 func TestWhatAnswersByUDPMustTellWhoItIsByTCP(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, hs110test.FleetOptions{Rooms: 1}, nil)
 	s.place()
 	liar, err := hs110test.Start(fmt.Sprintf("127.%d.1.88:%d", s.fleet.Block, s.fleet.Port), hs110test.Options{
@@ -253,6 +258,7 @@ func TestWhatAnswersByUDPMustTellWhoItIsByTCP(t *testing.T) {
 }
 
 func TestAPlugOfNoPlaceVanishesAfterThreeRoundsAndComesBack(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, hs110test.FleetOptions{Rooms: 1, Unknown: 1}, nil)
 	s.place()
 	s.Configure(contract.Discovery{Broadcast: true})
@@ -270,6 +276,7 @@ func TestAPlugOfNoPlaceVanishesAfterThreeRoundsAndComesBack(t *testing.T) {
 }
 
 func TestChangesOfFirmwareAreTold(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, hs110test.FleetOptions{Rooms: 1, Unknown: 1}, nil)
 	s.place()
 	s.Configure(contract.Discovery{Broadcast: true})
@@ -286,6 +293,7 @@ func TestChangesOfFirmwareAreTold(t *testing.T) {
 
 // Found goes out when something is different, not when somebody was seen again.
 func TestNothingIsToldWhenNothingChanges(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, hs110test.FleetOptions{Rooms: 1, Unknown: 1}, nil)
 	s.place()
 	s.Configure(contract.Discovery{Broadcast: true})
@@ -302,6 +310,7 @@ func TestNothingIsToldWhenNothingChanges(t *testing.T) {
 }
 
 func TestWhatThePollerKnowsIsListed(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, hs110test.FleetOptions{Rooms: 3, NoBroadcast: true}, nil)
 	s.place()
 	for i := range s.known {

@@ -71,6 +71,7 @@ func bare(t *testing.T, o discovery.Options) *discovery.Discovery {
 }
 
 func TestAHostThatAnswersForThousandsOfPlugsIsBounded(t *testing.T) {
+	t.Parallel()
 	const port = 19790
 	c := newCrowd(t, port)
 	s := &stand{t: t, Discovery: bare(t, discovery.Options{Port: port, LockedPort: port + 1, ScanEvery: 100 * time.Millisecond})}
@@ -90,6 +91,7 @@ func TestAHostThatAnswersForThousandsOfPlugsIsBounded(t *testing.T) {
 
 // A single address can't nominate more than itself, whatever it claims.
 func TestAnAddressNamesItselfOnly(t *testing.T) {
+	t.Parallel()
 	d := bare(t, discovery.Options{})
 	from := netip.MustParseAddrPort("10.0.0.7:9999")
 	var lies [][]byte
@@ -125,6 +127,7 @@ func deaf(t testing.TB, port int, addresses []netip.Addr) {
 }
 
 func TestDeadAddressesDoNotHoldAScanUp(t *testing.T) {
+	t.Parallel()
 	const port = 19786
 	var dead []netip.Addr
 	for n := range 250 {
@@ -142,6 +145,7 @@ func TestDeadAddressesDoNotHoldAScanUp(t *testing.T) {
 }
 
 func TestTextsOfPlugsAreBounded(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]string{
 		"plain": "plain", "  a\nb\x00\u007fc  ": "abc", strings.Repeat("ü", 10): "üüüü", "\xff\xfeok": "ok", "": "", "日本語日本語": "日本",
 	} {

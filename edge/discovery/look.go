@@ -195,7 +195,7 @@ func (l *looker) verify(ctx context.Context) {
 	for _, e := range l.table.entries {
 		if e.missed >= goneAfter && e.problem == "" && l.owner(&e.info) == nil {
 			e.problem, e.gone = vanished, now
-			l.tellOf("plug of no place vanished", &e.info, e.address, "")
+			l.tellOf("plug that has no place on this floor vanished", &e.info, e.address, "")
 		}
 	}
 	l.forget(now)

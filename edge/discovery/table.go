@@ -145,7 +145,7 @@ func (d *Discovery) sighted(told *hs110.Info, address string, at time.Time, how 
 		e = &entry{info: i}
 		d.table.entries[keyOf(&i)] = e
 		if stranger {
-			d.tellOf("plug of no place found", &i, address, "")
+			d.tellOf("plug found that has no place on this floor", &i, address, "")
 		}
 	}
 	if i.DeviceID != "" {

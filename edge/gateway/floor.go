@@ -47,7 +47,7 @@ func newFloor(ctx context.Context, g *Gateway, k kept) *floor {
 	switch c := k.Config; {
 	case c.Version == 0:
 	case c.Gateway != g.config.Gateway:
-		g.log.Error("kept configuration is another gateway's: waiting for the cloud's", slog.String("file", f.file), slog.String("gateway", c.Gateway))
+		g.log.ErrorContext(ctx, "kept configuration is another gateway's: waiting for the cloud's", slog.String("file", f.file), slog.String("gateway", c.Gateway))
 	default:
 		if k.Learned != nil {
 			f.learned = k.Learned
