@@ -64,7 +64,7 @@ func (p *Plug) answer(dst, body []byte, f Fault) (_ []byte, ok bool) {
 
 func (p *Plug) has(module string) bool {
 	switch module {
-	case "system", "time", "schedule", "cnCloud":
+	case "system", "time", "schedule", "cnCloud", "netif":
 		return true
 	case "emeter":
 		return !p.opts.NoMeter
@@ -103,7 +103,12 @@ func (p *Plug) member(dst []byte, c call, f Fault) []byte {
 		return fmt.Appendf(dst, `{"year":%d,"month":%d,"mday":%d,"wday":%d,"hour":%d,"min":%d,"sec":%d,"err_code":0}`,
 			t.Year(), t.Month(), t.Day(), t.Weekday(), t.Hour(), t.Minute(), t.Second())
 	case "time.get_timezone":
-		return append(dst, `{"index":39,"err_code":0}`...)
+		return fmt.Appendf(dst, `{"index":%d,"err_code":0}`, p.zone)
+	case "time.set_timezone":
+		return append(dst, p.setTimezone(c.args)...)
+	}
+	if c.module == "netif" {
+		return p.wifi(dst, c)
 	}
 	return p.command(dst, c)
 }

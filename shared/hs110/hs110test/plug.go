@@ -46,6 +46,10 @@ type Options struct {
 	NoUDP    bool   // answers by TCP only
 	Firmware string // sw_ver, default one of the hardware's
 
+	// Networks are those in reach. A plug that is told to join one of them moves to
+	// its address there.
+	Networks []Network
+
 	// Load is what is plugged in; default [Workplace] with seed 0.
 	Load Load
 	// Generate, where set, gives the answers of the meter instead of Load,
@@ -77,6 +81,8 @@ type Plug struct {
 	mu      sync.Mutex // protects what follows; in opts only what can change
 	opts    Options
 	address string
+	joined  string // Wi-Fi
+	zone    int
 	state   state
 	fault   Fault
 	asked   int // questions since the fault was set
@@ -112,6 +118,7 @@ func Start(address string, o Options) (*Plug, error) {
 	id, mac := Identity(p.address)
 	p.opts.DeviceID = cmp.Or(o.DeviceID, id)
 	p.opts.MAC = cmp.Or(o.MAC, mac)
+	p.zone = 39
 	p.rssi = -45 - int64(crc32.ChecksumIEEE([]byte(p.opts.DeviceID))%30)
 	p.state = newState(p.opts)
 	return p, nil
