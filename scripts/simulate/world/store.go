@@ -271,7 +271,7 @@ func (s *store) learn(e *entry) {
 
 var (
 	newest = regexp.MustCompile(`^SELECT last\("epoch"\) FROM "(\w+)" GROUP BY "instance"$`)
-	since  = regexp.MustCompile(`^SELECT \* FROM "(\w+)" WHERE "instance" = '(\w+)' AND time > (\d+)u$`)
+	since  = regexp.MustCompile(`^SELECT \* FROM "(\w+)" WHERE "instance" = '(\w+)' AND time > (\d+)u AND time <= (\d+)u$`)
 )
 
 // Query answers the two questions that the ledger's reader asks.
@@ -298,8 +298,12 @@ func (s *store) Query(_ context.Context, _, influxql string, each func(name stri
 	if err != nil {
 		return fmt.Errorf("position: %w", err)
 	}
+	until, err := strconv.ParseInt(m[4], 10, 64)
+	if err != nil {
+		return fmt.Errorf("newest: %w", err)
+	}
 	for _, e := range s.rows[m[1]][m[2]] {
-		if e.at <= s.w.position(after) {
+		if e.at <= s.w.position(after) || e.at > until {
 			continue
 		}
 		columns, row := []string{"time"}, []any{json.Number(strconv.FormatInt(e.at, 10))}
