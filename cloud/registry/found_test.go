@@ -56,8 +56,7 @@ func TestAFoundPlugIsListedAndPlaced(t *testing.T) {
 }
 
 func TestAPlugIsFollowedByItsOwnGatewayOnly(t *testing.T) {
-	o := newOffice(t)
-	o.do("places", "create", "sp_f1.g0", `{"address":"10.0.0.1","mac":"`+macA+`"}`)
+	var o *office
 	address := func() string { return fmt.Sprint(o.do("places", "get", "sp_f1.g0", "")["address"]) }
 	for name, c := range map[string]struct {
 		gateway string
@@ -71,6 +70,8 @@ func TestAPlugIsFollowedByItsOwnGatewayOnly(t *testing.T) {
 		"no identity":       {"f1", plugA(func(p *contract.FoundPlug) { p.DeviceID, p.MAC = "", "zz" })},
 		"its own port said": {"f1", plugA(func(p *contract.FoundPlug) { p.DeviceID, p.Address = "", "10.0.0.1:9999" })},
 	} {
+		o = newOffice(t)
+		o.do("places", "create", "sp_f1.g0", `{"address":"10.0.0.1","mac":"`+macA+`"}`)
 		if o.find(c.gateway, c.plug); address() != "10.0.0.1" {
 			t.Errorf("%s: followed to %s", name, address())
 		}
