@@ -82,6 +82,13 @@ func BenchmarkWith10000Places(b *testing.B) {
 			carryOut(b, s, "places", contract.RegistryRequest{Verb: "change", Key: "sp_f3.w.r0.c0", Content: raw(`{"label":"desk %d"}`, n)})
 		}
 	})
+	b.Run("say everything", func(b *testing.B) {
+		for b.Loop() {
+			if n, err := registry.Say(s); err != nil || n < many {
+				b.Fatal(n, err)
+			}
+		}
+	})
 	b.Run("create and delete", func(b *testing.B) {
 		for b.Loop() {
 			carryOut(b, s, "places", contract.RegistryRequest{Verb: "create", Key: "sp_f3.g0", Content: raw(`{}`)})

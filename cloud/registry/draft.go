@@ -3,7 +3,6 @@ package registry
 import (
 	"cmp"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -125,37 +124,6 @@ func (d *draft) putPlace(p contract.Place, what string) {
 	}
 	d.note(what, p.Device.String(), differences(before, &p))
 	d.places[full] = &p
-}
-
-func encode(v any) string {
-	text, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // numbers and text: a bug of ours
-	}
-	return string(text)
-}
-
-// differences tells in words how a record has changed, as its JSON shows it.
-func differences[T any](before, after *T) string {
-	var was, is map[string]json.RawMessage
-	if before != nil {
-		_ = json.Unmarshal([]byte(encode(before)), &was) // what encode has written
-	}
-	_ = json.Unmarshal([]byte(encode(after)), &is)
-	var words []string
-	all := maps.Clone(is)
-	maps.Copy(all, was)
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		from, to := cmp.Or(string(was[name]), "-"), cmp.Or(string(is[name]), "-")
-		switch {
-		case from == to || name == "revision":
-		case before == nil:
-			words = append(words, name+": "+to)
-		default:
-			words = append(words, name+": "+from+" → "+to)
-		}
-	}
-	return strings.Join(words, ", ")
 }
 
 // commit writes the draft and, when it is on the disk, makes it the state. The

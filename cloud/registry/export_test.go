@@ -11,3 +11,17 @@ func Heard(n int, topic func(n int) string) int {
 	}
 	return len(s.topics)
 }
+
+// Say makes everything that the registry has to say on the bus, as it is made
+// after each change, and gives the number of topics.
+func Say(s *Store) (int, error) {
+	p, err := s.publish()
+	if err != nil {
+		return 0, err
+	}
+	if err := s.assign(p.configs, newSeen().config); err != nil {
+		return 0, err
+	}
+	topics, err := p.encode()
+	return len(topics), err
+}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"strings"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/wattline/wattline/cloud/registry/audit"
 	"github.com/wattline/wattline/cloud/registry/inventory"
 	"github.com/wattline/wattline/shared/contract"
-	"github.com/wattline/wattline/shared/device"
 )
 
 const (
@@ -22,28 +20,7 @@ const (
 	forgetAfter = 30 * 24 * time.Hour // a plug without a place that nobody sees any more
 	maxWord     = 64                  // bytes of what a plug says of itself
 	plugPort    = "9999"              // of an address without one
-	// What one gateway may cause to be written: all its plugs at once, and then one
-	// change every five seconds.
-	changesBurst = contract.MaxFound
-	changeEvery  = 5 * time.Second
 )
-
-// budget bounds the changes that one gateway causes.
-type budget struct {
-	left  int
-	grown time.Time
-}
-
-func (b *budget) take(now time.Time) bool {
-	if n := int(now.Sub(b.grown) / changeEvery); n > 0 {
-		b.left, b.grown = min(changesBurst, b.left+n), now
-	}
-	if b.left == 0 {
-		return false
-	}
-	b.left--
-	return true
-}
 
 // Hear notes how a gateway is. Gateways that are not registered are not
 // remembered.
@@ -83,15 +60,6 @@ func (s *Store) Found(gateway string, f contract.Found) (changed bool, err error
 		finder.find(f.Plugs[i])
 	}
 	return len(finder.draft.places) > 0, finder.save()
-}
-
-func (s *Store) budgetOf(gateway string) *budget {
-	b := s.budgets[gateway]
-	if b == nil {
-		b = &budget{changesBurst, time.Now()}
-		s.budgets[gateway] = b
-	}
-	return b
 }
 
 // finder takes in one look round of one gateway.
@@ -297,53 +265,4 @@ func (f *finder) writePlugs() error {
 		delete(f.unsaved, key)
 	}
 	return nil
-}
-
-// saveSeen writes when plugs were last seen, and forgets those without a place
-// that nobody has seen for a month. It is called every minute or so: there is
-// nothing in it that a gateway does not tell again.
-func (s *Store) saveSeen() {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	s.mu.RLock()
-	unsaved := maps.Clone(s.unsaved)
-	old := device.MicrosOf(time.Now().Add(-forgetAfter))
-	var forget []string
-	for key, p := range s.state.plugs {
-		if p.Seen < old && s.state.placeOf(p) == nil {
-			forget = append(forget, key)
-		}
-	}
-	s.mu.RUnlock()
-	if len(unsaved)+len(forget) == 0 {
-		return
-	}
-	err := s.update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(bucketPlugs)
-		for key := range unsaved {
-			if p := s.state.plugs[key]; p != nil {
-				if err := b.Put([]byte(key), []byte(encode(p))); err != nil {
-					return err
-				}
-			}
-		}
-		for _, key := range forget {
-			if err := b.Delete([]byte(key)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		if s.said.May("seen") {
-			s.log.Warn("registry not saved", slog.Any("err", err))
-		}
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.unsaved)
-	for _, key := range forget {
-		s.state.setPlug(key, nil)
-	}
 }

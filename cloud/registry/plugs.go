@@ -1,12 +1,17 @@
 package registry
 
 import (
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
+	"time"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/wattline/wattline/cloud/registry/inventory"
 	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
 )
 
 // vanished is the problem of a plug that a gateway does not see any more.
@@ -106,4 +111,53 @@ func forgetPlug(s *Store, r contract.RegistryRequest) (contract.RegistryAnswer, 
 		return none, err
 	}
 	return content(map[string]string{"plug": p.key(), "note": "a gateway that still sees it will list it again"}, 0)
+}
+
+// saveSeen writes when plugs were last seen, and forgets those without a place
+// that nobody has seen for a month. It is called every minute or so: there is
+// nothing in it that a gateway does not tell again.
+func (s *Store) saveSeen() {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.RLock()
+	unsaved := maps.Clone(s.unsaved)
+	old := device.MicrosOf(time.Now().Add(-forgetAfter))
+	var forget []string
+	for key, p := range s.state.plugs {
+		if p.Seen < old && s.state.placeOf(p) == nil {
+			forget = append(forget, key)
+		}
+	}
+	s.mu.RUnlock()
+	if len(unsaved)+len(forget) == 0 {
+		return
+	}
+	err := s.update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(bucketPlugs)
+		for key := range unsaved {
+			if p := s.state.plugs[key]; p != nil {
+				if err := b.Put([]byte(key), []byte(encode(p))); err != nil {
+					return err
+				}
+			}
+		}
+		for _, key := range forget {
+			if err := b.Delete([]byte(key)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		if s.said.May("seen") {
+			s.log.Warn("registry not saved", slog.Any("err", err))
+		}
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.unsaved)
+	for _, key := range forget {
+		s.state.setPlug(key, nil)
+	}
 }
