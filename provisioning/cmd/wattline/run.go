@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/wattline/wattline/provisioning/client"
@@ -48,6 +49,10 @@ func usage(format string, args ...any) error {
 func run(ctx context.Context, args []string, w world) int {
 	if len(args) > 0 && (args[0] == "help" || args[0] == "--help" || args[0] == "-help" || args[0] == "-h") {
 		return help(w, args[1:])
+	}
+	if len(args) == 1 && (args[0] == "--version" || args[0] == "-version") {
+		fmt.Fprintln(w.stdout, "wattline", version)
+		return exitDone
 	}
 	before, args := leading(args)
 	if len(args) == 0 {
@@ -140,10 +145,11 @@ func unknown(w world, args []string, near []command) int {
 	if len(args) > 1 && !strings.HasPrefix(args[1], "-") {
 		fmt.Fprintf(w.stderr, "wattline: no command %q.\n", args[0]+" "+args[1])
 	}
-	fmt.Fprintf(w.stderr, "What about %s?\n", args[0])
-	list(w.stderr, near)
-	if len(args) > 1 && (args[1] == "--help" || args[1] == "-h" || args[1] == "-help") {
-		return exitDone
+	to, code := w.stderr, exitUsage
+	if len(args) > 1 && slices.Contains([]string{"--help", "-help", "-h"}, args[1]) {
+		to, code = w.stdout, exitDone
 	}
-	return exitUsage
+	fmt.Fprintf(to, "There are:\n")
+	list(to, near)
+	return code
 }
