@@ -99,3 +99,15 @@ func TestTheNewestAccountsWaitForTheDatabase(t *testing.T) {
 		t.Errorf("%d bytes were kept", n)
 	}
 }
+
+func TestTheRelaysPayloadsSayWhoSendsThem(t *testing.T) {
+	s := newStand(t, 1)
+	s.gateway("f1")
+	s.command("sp_f1.g0", `{"status":1,"who":"ana"}`)
+	s.command("sp_f1.g0", `{"status":1,"who":17}`)
+	for _, who := range []string{`who="ana"`, `who="mqtt"`} {
+		if !s.store.has(who) {
+			t.Errorf("no %s in the audit", who)
+		}
+	}
+}

@@ -97,6 +97,9 @@ func TestTargets(t *testing.T) {
 	if e := s.command("", `{"status":1}`); e.Error == nil {
 		t.Errorf("no target: %s", e.Data)
 	}
+	if e := s.command("bogus", `{"status":1}`); strings.Contains(string(e.Error), "sp_bogus") {
+		t.Errorf("another name than was asked for: %s", e.Error)
+	}
 	if e := s.command("sp_x", `{"status":1}`); string(e.Data) != `{"successful":[]}` || !strings.HasPrefix(string(e.Error), `{"sp_x":"`) {
 		t.Errorf("an id that does not parse: %s %s", e.Data, e.Error)
 	}
