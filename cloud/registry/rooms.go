@@ -20,8 +20,8 @@ type Room interface {
 	Retained() (map[string][]byte, error)
 }
 
-// Truster is a room that knows how far gateways are trusted.
-type Truster interface {
+// truster is a room that knows how far gateways are trusted.
+type truster interface {
 	Room
 	// Describe adds what it knows to what goes out about a gateway.
 	Describe(tx *bbolt.Tx, info *contract.GatewayInfo) error

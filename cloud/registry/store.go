@@ -53,7 +53,7 @@ type Store struct {
 	db    *bbolt.DB
 	log   *slog.Logger
 	rooms map[string]Room
-	trust Truster
+	trust truster
 	audit *audit.Store
 	// people are the tokens, which a new site needs before anybody can ask.
 	people *tokens.Store

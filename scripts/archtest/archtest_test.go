@@ -220,4 +220,8 @@ type Reader interface{ Read(*bbolt.Cursor) }
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("breaches differ (-want +got):\n%s", diff)
 	}
+	p.ImportPath = "cloud/registry/audit" // a room of the registry: its file is its owner's too
+	if got, err := archtest.Signatures(p); err != nil || len(got) != 1 || !strings.Contains(got[0], "paho") {
+		t.Errorf("a room shows %q, %v", got, err)
+	}
 }

@@ -52,6 +52,13 @@ var owners = map[string][]string{
 	"go.yaml.in/yaml":                          {"shared/config"},
 }
 
+// rooms are packages inside a client's owner that share one thing of it, and so
+// may show its types: to each other and to their owner, for nobody else can
+// import the client.
+var rooms = map[string][]string{
+	"go.etcd.io/bbolt": {"cloud/registry/audit", "cloud/registry/tokens", "cloud/registry/enrolment"},
+}
+
 // free are libraries that every package may use: they extend the standard
 // library and bring no client of anything.
 var free = []string{"golang.org/x/sync", "golang.org/x/sys", "github.com/klauspost/compress"}

@@ -14,7 +14,8 @@ import (
 )
 
 // Signatures gives a line for each exported declaration of p that shows a type
-// of a third-party client: whoever calls it would depend on the client too.
+// of a third-party client: whoever calls it would depend on the client too. The
+// rooms of a client's owner may show it.
 func Signatures(p Package) ([]string, error) {
 	var found []string
 	for _, name := range p.GoFiles {
@@ -37,6 +38,9 @@ func inFile(p Package, file *ast.File) []string {
 	for _, decl := range file.Decls {
 		for name, shown := range exported(decl) {
 			for client := range mentions(shown, clients) {
+				if slices.Contains(rooms[client], p.ImportPath) {
+					continue
+				}
 				found = append(found, fmt.Sprintf("%s.%s shows a type of %s", p.ImportPath, name, client))
 			}
 		}
