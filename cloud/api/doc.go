@@ -6,8 +6,21 @@
 //
 // Two families of routes: /api/in and /api/out relay to any agent and any
 // component, known or not, as IoToad did; /api/v1 speaks of devices, readings,
-// commands and gateways, with every mistake of a request named at once (RFC
-// 9457). Beside them /healthz, /readyz and /metrics.
+// commands, gateways and what the registry keeps, with every mistake of a request
+// named at once (RFC 9457). Beside them /healthz, /readyz and /metrics.
+//
+// # Who may what
+//
+// Beyond loopback, or where the configuration wants it, clients show a token
+// (Authorization: Bearer). Its role says what it opens: viewers look, operators
+// switch too, admins change the registry, tokens and gateways and see the audit
+// log. A token with floors sees and switches these only; routes about the whole
+// site are closed to it. A token that is shown counts even where none is needed.
+// Tokens come as hashes on retained topics, so that one which is deleted opens
+// nothing as soon as the api hears of it. Wrong ones are throttled by address;
+// refusals are told to the audit log, sparingly.
+//
+// # What it costs
 //
 // Whatever a client sends, it costs a bounded amount: connections, headers,
 // bodies, parameters and questions under way have limits, and a client that is

@@ -33,8 +33,8 @@ func (d *Directory) hearToken(m bus.Message) error {
 	if err != nil {
 		return err
 	}
-	var hash digest
-	if n, err := hex.Decode(hash[:], []byte(t.Hash)[:min(len(t.Hash), 2*len(hash))]); err != nil || n != len(hash) || len(t.Hash) != 2*len(hash) {
+	hash, ok := digestOf(t)
+	if !ok {
 		return fmt.Errorf("%w: no hash", ErrMalformed)
 	}
 	if t.ID != id || id == "" {
@@ -49,13 +49,18 @@ func (d *Directory) hearToken(m bus.Message) error {
 	return nil
 }
 
+// digestOf is the hash of a token as it is kept.
+func digestOf(t contract.Token) (hash digest, ok bool) {
+	bits, err := hex.DecodeString(t.Hash)
+	return digest(append(bits, make([]byte, len(hash))...)), err == nil && len(bits) == len(hash)
+}
+
 func (d *Directory) forgetToken(id string) {
-	delete(d.tokens, id)
-	for hash, owner := range d.byHash {
-		if owner == id {
-			delete(d.byHash, hash)
-		}
+	hash, _ := digestOf(d.tokens[id].value)
+	if d.byHash[hash] == id {
+		delete(d.byHash, hash)
 	}
+	delete(d.tokens, id)
 }
 
 // sweepTokens forgets those that were deleted while there was no connection.
@@ -84,8 +89,7 @@ func (d *Directory) Token(secret string) (t contract.Token, known, early bool) {
 	}
 	t = d.tokens[id].value
 	// The map has compared already; this one takes the same time for all.
-	stored, err := hex.DecodeString(t.Hash)
-	if err != nil || subtle.ConstantTimeCompare(stored, hash[:]) != 1 {
+	if stored, ok := digestOf(t); !ok || subtle.ConstantTimeCompare(stored[:], hash[:]) != 1 {
 		return contract.Token{}, false, false
 	}
 	return t, true, false
