@@ -52,7 +52,7 @@ func leaky(t *testing.T) (b *doctor.Bundle, key string) {
 	s := well()
 	s.answers["/api/v1/audit"] = `200 {"items":[{"what":"create token","detail":"secret: \"p4ss phrase\" and ` + secrets[2] + `"}]}`
 	s.answers["/api/v1/enrolments"] = `200 {"items":[{"gateway":"edge-f1","join_token":"hunter2","asked":{"key":"` + strings.Repeat("ab", 32) + `"}}]}`
-	s.answers["/"] = `200 {"authorization":"Bearer my-own-token"}`
+	s.answers["/"] = `200 {"authorization":"Bearer my-own-token","cure":"wattline gateways join-token edge-f9"}`
 	o.Server, o.Data = s, []string{dir}
 	return &doctor.Bundle{
 		Options: o,
@@ -93,6 +93,7 @@ func TestNoSecretGetsIntoABundle(t *testing.T) {
 	for _, want := range []string{
 		"cloud/gateways.json", "cloud/metrics.txt", "gateway/status.json", "doctor/site.txt", "doctor/cloud.json", // what helps
 		"listen: '127.0.0.1:8081'", "edge-f1", "BEGIN CERTIFICATE", strings.Repeat("ab", 32), // and what is no secret
+		"wattline gateways join-token edge-f9",
 		"broken.yaml", "no-such-program-here", "is no file", // what is left out is named
 	} {
 		if !strings.Contains(all, want) {

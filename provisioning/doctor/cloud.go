@@ -39,7 +39,7 @@ func Cloud(ctx context.Context, o Options) *Report {
 	}
 	o.clock(r, reply, sent)
 	if !reply.CertificateUntil.IsZero() {
-		o.expiry(r, about, "certificate", reply.CertificateUntil, "renew the certificate of http.tls; one that the site issues itself is renewed at a start")
+		o.expiry(r, about, "certificate", "", reply.CertificateUntil, "renew the certificate of http.tls; one that the site issues itself is renewed at a start")
 	}
 	o.ready(ctx, r)
 	o.storage(ctx, r)
@@ -65,16 +65,16 @@ func (o Options) clock(r *Report, reply Reply, sent time.Time) {
 		"its clock and that of this machine are %v apart", skew.Abs().Round(time.Second))
 }
 
-// expiry judges the end of a certificate.
-func (o Options) expiry(r *Report, about, check string, until time.Time, cure string) {
+// expiry judges the end of a certificate; what names it.
+func (o Options) expiry(r *Report, about, check, what string, until time.Time, cure string) {
 	left := until.Sub(o.now())
 	switch day := until.UTC().Format(time.DateOnly); {
 	case left <= 0:
-		r.add(Fail, about, check, cure, "expired on %s", day)
+		r.add(Fail, about, check, cure, "%sexpired on %s", what, day)
 	case left < expiresSoon:
-		r.add(Warn, about, check, cure, "expires on %s, in %d days", day, int(left.Hours()/24))
+		r.add(Warn, about, check, cure, "%sexpires on %s, in %d days", what, day, int(left.Hours()/24))
 	default:
-		r.add(OK, about, check, "", "valid until %s", day)
+		r.add(OK, about, check, "", "%svalid until %s", what, day)
 	}
 }
 

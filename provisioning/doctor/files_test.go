@@ -59,7 +59,7 @@ func TestCertificatesInFilesAreLookedAt(t *testing.T) {
 	o := box(t, page, "ok")
 	o.Data = []string{dir, filepath.Join(dir, "none")}
 	got := text(doctor.Gateway(t.Context(), o))
-	for _, want := range []string{"expires on 2026-03-07, in 5 days", "chmod 600 " + dir + "/enrolment/identity.pem", "free of"} {
+	for _, want := range []string{dir + "/enrolment/identity.pem: expires on 2026-03-07, in 5 days", "chmod 600 " + dir + "/enrolment/identity.pem", "free of"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("missing %q in\n%s", want, got)
 		}

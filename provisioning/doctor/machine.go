@@ -105,7 +105,7 @@ func (o Options) certificateFile(r *Report, path string) {
 			continue
 		}
 		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
-			o.expiry(r, here, "certificate", c.NotAfter, path+": a gateway renews its own while it is connected; otherwise give it a new join token")
+			o.expiry(r, here, "certificate", path+": ", c.NotAfter, "a gateway renews its own while it is connected; otherwise give it a new join token")
 		}
 	}
 }

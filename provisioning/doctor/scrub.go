@@ -41,7 +41,7 @@ var patterns = []struct {
 	// Wattline's own tokens, people's and gateways'. Names of figures begin so,
 	// too, and have no capitals.
 	{regexp.MustCompile(`wattline_[a-z0-9_-]*[A-Z][A-Za-z0-9_-]{4,}`), hidden},
-	{regexp.MustCompile(`(?i)\b(Bearer|Basic|Token)(\s+)[A-Za-z0-9._~+/=:-]{6,}`), "$1$2" + hidden},
+	{regexp.MustCompile(`\b([Bb]earer|Basic|Token)(\s+)[A-Za-z0-9._~+/=:-]{6,}`), "$1$2" + hidden},
 	// The password of a URL.
 	{regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/?#"'<>@]*@`), "$1" + hidden + "@"},
 	// "password": "..." and password=... with whatever stands around the word.

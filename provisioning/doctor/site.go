@@ -183,7 +183,7 @@ func (o Options) trust(r *Report, g *gatewayView) {
 		}
 	}
 	if !until.IsZero() {
-		o.expiry(r, g.ID, "certificate", until, "a box renews it by itself from two thirds of its life on: see that it is online, or give it a new join token")
+		o.expiry(r, g.ID, "certificate", "", until, "a box renews it by itself from two thirds of its life on: see that it is online, or give it a new join token")
 	}
 }
 
