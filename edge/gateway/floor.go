@@ -150,7 +150,7 @@ const watchEvery = 2 * time.Second
 func (f *floor) run(ctx context.Context) {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
-	for beats := 0; ; beats++ {
+	for {
 		select {
 		case <-ctx.Done():
 			f.settle(ctx)
@@ -159,11 +159,8 @@ func (f *floor) run(ctx context.Context) {
 			f.watch(ctx)
 		case c := <-f.heard:
 			f.take(ctx, c)
-			beats = 0
 		}
-		if beats%int(beatEvery/watchEvery) == 0 {
-			f.settle(ctx)
-		}
+		f.settle(ctx)
 	}
 }
 
