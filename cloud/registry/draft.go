@@ -116,6 +116,7 @@ func (d *draft) putGateway(g gateway) {
 
 func (d *draft) putPlace(p contract.Place, what string) {
 	full := d.full(p.Device)
+	d.locate(&p)
 	before := d.place(full)
 	if before != nil {
 		if p.Revision = before.Revision; p == *before {
@@ -124,6 +125,26 @@ func (d *draft) putPlace(p contract.Place, what string) {
 	}
 	d.note(what, p.Device.String(), differences(before, &p))
 	d.places[full] = &p
+}
+
+// locate gives a place whose plug is known, but not where it is, the address at
+// which the place's gateway has found it.
+func (d *draft) locate(p *contract.Place) {
+	if p.Address != "" || !identified(p) {
+		return
+	}
+	found := d.plugNamed(p.DeviceID, p.MAC)
+	if found == nil || found.Gateway != p.Gateway || found.Problem == vanished {
+		return
+	}
+	at := *p
+	at.Address = found.Address
+	for _, other := range d.byAddress[addressOf(&at)] {
+		if o := d.place(other); o != nil && !identified(o) {
+			return // what is there is taken for another plug
+		}
+	}
+	p.Address = found.Address
 }
 
 // commit writes the draft and, when it is on the disk, makes it the state. The

@@ -22,6 +22,18 @@ const (
 	plugPort    = "9999"              // of an address without one
 )
 
+// silence is how long a gateway may be silent before it counts as offline.
+const silence = 30 * time.Second
+
+// beat is a gateway's status, and when it was heard.
+type beat struct {
+	contract.Status
+
+	heard time.Time
+}
+
+func (b *beat) online() bool { return b.Online && time.Since(b.heard) < silence }
+
 // Hear notes how a gateway is. Gateways that are not registered are not
 // remembered.
 func (s *Store) Hear(gateway string, status contract.Status) {
@@ -31,14 +43,14 @@ func (s *Store) Hear(gateway string, status contract.Status) {
 		return
 	}
 	if !status.Online { // a will, which says nothing else
-		before := s.heard[gateway]
+		before := s.heard[gateway].Status
 		if before.Epoch != status.Epoch {
 			return
 		}
 		before.Online = false
 		status = before
 	}
-	s.heard[gateway] = status
+	s.heard[gateway] = beat{status, time.Now()}
 }
 
 // Found takes in what a gateway sees: plugs are remembered, an address that has

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/wattline/wattline/shared/contract"
@@ -88,6 +89,47 @@ func TestAPlugIsFollowedByItsOwnGatewayOnly(t *testing.T) {
 	if got := o.audited(map[string]string{"who": "gateway f1"}); len(got) == 0 || got[0] != "follow plug sp_f1.g0" {
 		t.Errorf("audited %v", got)
 	}
+}
+
+func TestAPlaceWhosePlugWasFoundNeedsNoAddress(t *testing.T) {
+	o := newOffice(t)
+	o.find("f1", plugA(nil))
+	if a := o.imports(false, "csv", "device,mac\nsp_f1.g0,"+macA+"\n"); a.Problem != nil {
+		t.Fatal(a.Problem)
+	}
+	if p := o.do("places", "get", "sp_f1.g0", ""); p["address"] != "10.0.0.9" {
+		t.Errorf("placed %v", p)
+	}
+	o.do("places", "delete", "sp_f1.g0", "")
+	o.do("places", "create", "sp_f1.g1", `{"address":"10.0.0.9"}`) // whichever plug that is
+	if p := o.do("places", "create", "sp_f1.g0", `{"mac":"`+macA+`"}`); p["address"] != "" {
+		t.Errorf("with the address of another place: %v", p)
+	}
+	if p := o.do("places", "create", "sp_f2.g0", `{"device_id":"`+idA+`"}`); p["address"] != "" {
+		t.Errorf("with an address of another gateway: %v", p)
+	}
+}
+
+func TestASilentGatewayIsOffline(t *testing.T) {
+	o := newOffice(t)
+	synctest.Test(t, func(t *testing.T) {
+		online := func() any { return o.do("gateways", "get", "f1", "")["online"] }
+		o.Hear("f9", contract.Status{Gateway: "f9", Online: true})
+		o.Hear("f1", contract.Status{Gateway: "f1", Online: true, Epoch: 7, Version: "1.0"})
+		o.Hear("f1", contract.Status{Gateway: "f1", Epoch: 6}) // the will of an earlier run
+		if online() != true {
+			t.Error("offline by an earlier run's will")
+		}
+		time.Sleep(31 * time.Second)
+		if online() != false {
+			t.Error("online after half a minute of silence")
+		}
+		o.Hear("f1", contract.Status{Gateway: "f1", Online: true, Epoch: 7, Version: "1.0"})
+		o.Hear("f1", contract.Status{Gateway: "f1", Epoch: 7})
+		if g := o.do("gateways", "get", "f1", ""); g["online"] != false || g["version"] != "1.0" {
+			t.Errorf("after its will %v", g)
+		}
+	})
 }
 
 func TestNewFirmwareIsAudited(t *testing.T) {

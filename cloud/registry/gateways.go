@@ -44,7 +44,7 @@ func (s *Store) show(list []*gateway) ([]shownGateway, error) {
 		status := s.heard[g.Gateway]
 		shown[i] = shownGateway{
 			gateway: *g, Trust: infos[i].Trust, Certificates: infos[i].Certificates, ConfigVersion: s.versions[g.Gateway].Version,
-			Running: status.ConfigVersion, Online: status.Online, Version: status.Version, Places: places[g.Gateway],
+			Running: status.ConfigVersion, Online: status.online(), Version: status.Version, Places: places[g.Gateway],
 		}
 	}
 	return shown, nil

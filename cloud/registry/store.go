@@ -64,9 +64,9 @@ type Store struct {
 
 	mu       sync.RWMutex // protects the fields below; taken after writing
 	state    *state
-	heard    map[string]contract.Status // of the gateways that are registered
-	unsaved  map[string]bool            // plugs that were only seen again
-	budgets  map[string]*budget         // changes that gateways cause; under writing
+	heard    map[string]beat    // of the gateways that are registered
+	unsaved  map[string]bool    // plugs that were only seen again
+	budgets  map[string]*budget // changes that gateways cause; under writing
 	versions map[string]version
 	imported string // hash of the inventory that was imported first
 }
@@ -79,7 +79,7 @@ func Open(data string, log *slog.Logger) (*Store, error) {
 		return nil, fmt.Errorf("open the registry: %w", err)
 	}
 	s := &Store{
-		path: filepath.Join(dir, fileName), log: log, state: newState(), heard: make(map[string]contract.Status),
+		path: filepath.Join(dir, fileName), log: log, state: newState(), heard: make(map[string]beat),
 		unsaved: make(map[string]bool), budgets: make(map[string]*budget), versions: make(map[string]version),
 	}
 	var file *os.File
