@@ -60,7 +60,7 @@ func TestARelayedGroupIsWaitedForAsLongAsItTakes(t *testing.T) {
 		s.place(id, "edge-f1")
 	}
 	s.publish(bus.GatewaysInfoPrefix+"edge-f1", contract.GatewayInfo{Gateway: "edge-f1", Floor: 1, StaggerMillis: 200}, true)
-	s.component(hook.Commands, "sp_command", func(ctx context.Context, r hook.Request, w *hook.Answer) error {
+	s.component(hook.Commands, "sp_command", func(ctx context.Context, _ hook.Request, w *hook.Answer) error {
 		select {
 		case <-time.After(400 * time.Millisecond):
 			w.Send(json.RawMessage(`{"successful":[]}`), nil)

@@ -64,7 +64,7 @@ func TestTheApiSpeaksTLSWithItsOwnFiles(t *testing.T) {
 	if r, err := (&site{t: t, url: "http://" + server.Addr(), client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}).try(http.MethodGet, "/healthz", ""); err == nil && r.status == http.StatusOK {
 		t.Error("plain HTTP was answered")
 	}
-	old, err := tls.Dial("tcp", server.Addr(), &tls.Config{RootCAs: pool, MaxVersion: tls.VersionTLS11}) //nolint:gosec // the point of it
+	old, err := tls.Dial("tcp", server.Addr(), &tls.Config{RootCAs: pool, MaxVersion: tls.VersionTLS11})
 	if err == nil {
 		_ = old.Close()
 		t.Error("TLS 1.1 was spoken")
