@@ -80,10 +80,12 @@ func within(t testing.TB) context.Context {
 
 func next(t testing.TB, heard <-chan bus.Message) bus.Message {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel() // not within: tests call this many thousand times
 	select {
 	case m := <-heard:
 		return m
-	case <-within(t).Done():
+	case <-ctx.Done():
 		t.Fatal("nothing heard")
 		return bus.Message{}
 	}
@@ -91,7 +93,9 @@ func next(t testing.TB, heard <-chan bus.Message) bus.Message {
 
 func publish(t testing.TB, l *bus.Link, topic, payload string, retained bool) {
 	t.Helper()
-	if err := l.Publish(within(t), bus.Message{Topic: topic, Payload: []byte(payload), Retained: retained}); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	if err := l.Publish(ctx, bus.Message{Topic: topic, Payload: []byte(payload), Retained: retained}); err != nil {
 		t.Fatal(err)
 	}
 }
