@@ -18,6 +18,7 @@ import (
 	"github.com/wattline/wattline/cloud/registry/inventory"
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/config"
+	"github.com/wattline/wattline/shared/pki"
 )
 
 // Config gathers the settings of the parts; each is declared in its part's
@@ -45,6 +46,9 @@ type MQTT struct {
 	URL      string        `yaml:"url"`
 	Username string        `yaml:"username"`
 	Password config.Secret `yaml:"password"`
+	// TLS is for a tls:// URL: the authority of the broker, and the certificate of
+	// a role where the broker wants one.
+	TLS pki.Files `yaml:"tls"`
 }
 
 // DefaultConfig holds every default: all embedded, all on loopback.
@@ -71,7 +75,7 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("mqtt.url: %w", err))
 		}
 	}
-	errs = append(errs, config.Key("broker", c.Broker.Validate()), config.Key("influxd", c.InfluxD.Validate()),
+	errs = append(errs, config.Key("mqtt.tls", c.MQTT.TLS.Validate()), config.Key("broker", c.Broker.Validate()), config.Key("influxd", c.InfluxD.Validate()),
 		config.Key("registry", c.Registry.Validate()), config.Key("sp_command", c.SPCommand.Validate()), config.Key("http", c.HTTP.Validate()),
 		config.Key("iotoad", c.IoToad.Validate()))
 	if c.Influx.URL != "" {

@@ -61,13 +61,13 @@ func (s *Server) certificate() (func() (*tls.Certificate, error), error) {
 	if err != nil {
 		return nil, fmt.Errorf("http.tls: %w", err)
 	}
-	return pki.NewServerCertificate(authority, hosts(s.config.HTTP), nil, s.log).Get, nil
+	return pki.NewServerCertificate(authority, hosts(s.config.HTTP.TLS.Hosts), nil, s.log).Get, nil
 }
 
-// hosts are the names in the api's certificate: those that the operator has
+// hosts are the names in a server's certificate: those that the operator has
 // written, or those of this machine.
-func hosts(h api.HTTP) []string {
-	names := slices.Clone(h.TLS.Hosts)
+func hosts(written []string) []string {
+	names := slices.Clone(written)
 	if len(names) > 0 {
 		return names
 	}

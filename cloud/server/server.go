@@ -58,6 +58,7 @@ type Server struct {
 	metrics *metrics.Registry
 	bus     bus.Options
 	store   *influx.Client
+	warden  *warden // of the embedded broker; nil without one
 	closers []func()
 	ready   func(api, broker string)
 }
@@ -105,18 +106,18 @@ func (s *Server) close() {
 // embedded starts the parts that sites without their own get from us.
 func (s *Server) embedded(ctx context.Context) error {
 	s.bus = bus.Options{URL: s.config.MQTT.URL, Username: s.config.MQTT.Username, Password: s.config.MQTT.Password.Reveal()}
+	if !s.config.MQTT.TLS.IsZero() {
+		s.bus.TLS = s.config.MQTT.TLS.Client
+	}
 	if s.has(RoleBroker) && s.config.MQTT.URL == "" {
 		if s.config.Broker.Password == "" && s.whole() {
 			// Nobody else needs it: clients that do not have it are no roles.
 			s.config.Broker.Password = config.Secret(hook.Instance() + hook.Instance())
 		}
-		b, err := broker.Start(ctx, s.config.Broker, s.log)
-		if err != nil {
+		if err := s.startBroker(ctx); err != nil {
 			return err
 		}
-		s.closers = append(s.closers, b.Close)
-		b.Register(s.metrics)
-		s.bus = bus.Options{URL: b.URL(), Username: broker.RoleUser, Password: s.config.Broker.Password.Reveal()}
+		s.bus = bus.Options{URL: s.warden.broker.URL(), Username: broker.RoleUser, Password: s.config.Broker.Password.Reveal()}
 	}
 	if s.has(RoleInflux) && s.config.Influx.URL == "" {
 		s.config.InfluxD.Dir = s.config.path(s.config.InfluxD.Dir)
@@ -145,12 +146,15 @@ func (s *Server) connect() (err error) {
 	return err
 }
 
-// runAll runs the parts in three stages: those that others depend on end last.
+// runAll runs the parts in stages: those that others depend on end last.
 func (s *Server) runAll(ctx context.Context) error {
 	if s.store != nil {
 		defer s.store.Close()
 	}
 	var stages [][]part
+	if s.warden != nil {
+		stages = append(stages, []part{{"warden", func(ctx context.Context) error { return s.warden.run(ctx, s.bus) }}})
+	}
 	if s.has(RoleRegistry) {
 		stages = append(stages, []part{s.registryPart()})
 	}

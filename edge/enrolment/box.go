@@ -33,6 +33,8 @@ type Options struct {
 	Gateway string
 	// Dir is the box's own directory for its identity.
 	Dir string
+	// CA is the authority of the broker, where it is not that of Config.
+	CA string
 	// Clock is the machine's when nil.
 	Clock func() time.Time
 }
@@ -42,6 +44,7 @@ type Box struct {
 	config  Config
 	gateway string
 	dir     string
+	broker  string // file of the broker's authority, if it is another
 	clock   func() time.Time
 	log     *slog.Logger
 
@@ -57,7 +60,7 @@ func Open(o Options, log *slog.Logger) (*Box, error) {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	b := &Box{config: o.Config, gateway: o.Gateway, dir: o.Dir, clock: o.Clock, log: log, state: "not enrolled yet", since: o.Clock()}
+	b := &Box{config: o.Config, gateway: o.Gateway, dir: o.Dir, broker: o.CA, clock: o.Clock, log: log, state: "not enrolled yet", since: o.Clock()}
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("enrol: %w", err)
 	}

@@ -2,6 +2,7 @@ package enrolment
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/tls"
@@ -185,5 +186,5 @@ func (b *Box) TLS() (*tls.Config, error) {
 		return nil, fmt.Errorf("the gateway's certificate has expired on %s: enrol again with a new join token", i.certificate.NotAfter.Format(time.DateOnly))
 	}
 	file := b.path(identityFile)
-	return pki.Files{CA: b.ca(), Cert: file, Key: file}.Client()
+	return pki.Files{CA: cmp.Or(b.broker, b.ca()), Cert: file, Key: file}.Client()
 }

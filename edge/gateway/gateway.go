@@ -24,6 +24,7 @@ import (
 	"github.com/wattline/wattline/edge/collector"
 	"github.com/wattline/wattline/edge/controller"
 	"github.com/wattline/wattline/edge/discovery"
+	"github.com/wattline/wattline/edge/enrolment"
 	"github.com/wattline/wattline/edge/forwarder"
 	"github.com/wattline/wattline/edge/outbox"
 	"github.com/wattline/wattline/edge/status"
@@ -54,6 +55,7 @@ type Gateway struct {
 	found      chan struct{} // the list of plugs around is to be published
 	states     *states
 	link       *bus.Link
+	box        *enrolment.Box // nil where nobody enrols
 	cloud      *cloud
 	started    time.Time
 	refused    int // readings, before this start
@@ -100,6 +102,9 @@ func Run(ctx context.Context, config Config, options Options, log *slog.Logger) 
 	g.openDiscovery(options.Discovery)
 	g.floor = newFloor(ctx, g, kept)
 	g.cloud = newCloud(config.Broker.URL, g.clock)
+	if err := g.openBox(); err != nil {
+		return err
+	}
 	g.link = bus.NewLink(g.busOptions(), log)
 	log.InfoContext(ctx, "gateway starts", slog.String("gateway", config.Gateway), slog.String("version", options.Version),
 		slog.String("epoch", g.epoch.String()), slog.Int("readings", g.outbox.Stats().Readings), slog.String("status", config.Status.Listen))
@@ -136,6 +141,9 @@ func (g *Gateway) runAll(ctx context.Context) error {
 	intake.Go(func() error { g.page(ctx); return nil })
 	intake.Go(func() error { g.floor.run(ctx); return nil })
 	intake.Go(func() error { return g.discovery.Run(ctx) })
+	if g.box != nil {
+		intake.Go(func() error { return g.box.Run(ctx) })
+	}
 	outlet.Go(func() error { return g.outbox.Run(later) })
 	outlet.Go(func() error { return g.forwarder.Run(later) })
 	outlet.Go(func() error { return g.link.Run(later) })
@@ -229,7 +237,9 @@ func (g *Gateway) busOptions() bus.Options {
 	if err == nil {
 		options.Will = &bus.Message{Topic: bus.StatusTopic(g.config.Gateway), Payload: will, Retained: true}
 	}
+	g.secure(&options)
 	options.Up = g.up
+	options.Failed = g.cloud.failed
 	options.Down = func(err error) {
 		g.cloud.lost(err)
 		g.forwarder.Down()

@@ -57,6 +57,9 @@ func (c *cloud) change(up bool, err error) {
 func (c *cloud) found()         { c.change(true, nil) }
 func (c *cloud) lost(err error) { c.change(false, err) }
 
+// failed tells of a connection that could not be made.
+func (c *cloud) failed(err error) { c.change(false, err) }
+
 func (c *cloud) answered() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -187,6 +190,9 @@ func (g *Gateway) healthy() error {
 func (g *Gateway) view() status.View {
 	v := status.View{
 		Status: g.status(), Floor: g.floor.current().Floor, Started: date(g.clock, g.started), Cloud: g.cloud.view(), DiskReserve: g.config.Outbox.MinFree,
+	}
+	if !v.Cloud.Reachable {
+		v.Cloud.Err = g.trouble(v.Cloud.Err)
 	}
 	var disk unix.Statfs_t
 	if unix.Statfs(filepath.Clean(g.config.Data), &disk) == nil {
