@@ -59,6 +59,7 @@ type conn struct {
 
 	who      Who               // set before the session is established
 	leaf     *x509.Certificate // verified; nil on the plain listener. Set before mochi reads
+	claims   string            // the subject of a certificate that does not verify
 	id       string
 	expiry   *time.Timer // ends the connection with its certificate; nil without one
 	inflight ledger

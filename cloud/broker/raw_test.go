@@ -39,7 +39,12 @@ type packet struct {
 
 func dial(t testing.TB, b *broker.Broker) *raw {
 	t.Helper()
-	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", b.Addr())
+	return dialTo(t, b.Addr())
+}
+
+func dialTo(t testing.TB, address string) *raw {
+	t.Helper()
+	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,11 +94,10 @@ func (g *guard) handshakeFailed(c *conn, err error) {
 	if !ok {
 		return
 	}
-	claimed := ""
 	if len(wrong.UnverifiedCertificates) > 0 {
-		claimed = pki.Subject(wrong.UnverifiedCertificates[0])
+		c.claims = pki.Subject(wrong.UnverifiedCertificates[0])
 	}
-	g.refuse(c, "connect", claimed, pki.Explain(wrong).Error())
+	g.refuse(c, "connect", "", pki.Explain(wrong).Error())
 }
 
 // certified finds out who shows a certificate: TLS has verified it already.
@@ -201,6 +200,8 @@ func (c *conn) title() string {
 		return "somebody"
 	case c.leaf != nil:
 		return pki.Subject(c.leaf)
+	case c.claims != "":
+		return "somebody with a bad certificate of " + c.claims
 	case c.who.Gateway != "":
 		return "gateway " + clip(c.who.Gateway) + ", by its word"
 	case c.who.Role:
