@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wattline/wattline/edge/drivers"
 	"github.com/wattline/wattline/shared/device"
 	"github.com/wattline/wattline/shared/hs110"
 )
@@ -47,7 +48,7 @@ type Options struct {
 // Plug is the plug at one place. It is safe for concurrent use.
 type Plug struct {
 	id    device.ID
-	queue queue
+	queue drivers.Queue
 
 	mu     sync.Mutex // protects what follows
 	opts   Options
@@ -116,7 +117,7 @@ func (p *Plug) Info() Info {
 
 // Waiting is how many calls wait for their turn at the plug.
 func (p *Plug) Waiting() (polls, commands int) {
-	commands, polls = p.queue.lengths()
+	commands, polls = p.queue.Lengths()
 	return polls, commands
 }
 
@@ -145,10 +146,10 @@ func (p *Plug) Move(address string) error {
 // the classes of shared/hs110. Only a context that was cancelled, or ran out
 // before the plug's turn came, gives an error without.
 func (p *Plug) Poll(ctx context.Context) (device.Measurement, error) {
-	if err := p.queue.acquire(ctx, poll); err != nil {
+	if err := p.queue.Acquire(ctx, drivers.Poll); err != nil {
 		return device.Measurement{}, fmt.Errorf("poll %s: %w", p.id, err)
 	}
-	defer p.queue.release()
+	defer p.queue.Release()
 	c, m := p.asked()
 	if m == unknown {
 		info, err := p.look(ctx, c)

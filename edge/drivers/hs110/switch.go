@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/wattline/wattline/edge/drivers"
 	"github.com/wattline/wattline/shared/hs110"
 )
 
@@ -16,10 +17,10 @@ import (
 // one by reading back: only where that fails too is it returned. Which other
 // errors there are, [Plug.Poll] says.
 func (p *Plug) Switch(ctx context.Context, on bool) (readBack bool, err error) {
-	if err := p.queue.acquire(ctx, command); err != nil {
+	if err := p.queue.Acquire(ctx, drivers.Command); err != nil {
 		return false, fmt.Errorf("switch %s: %w", p.id, err)
 	}
-	defer p.queue.release()
+	defer p.queue.Release()
 	c, _ := p.asked()
 	if err := p.switchable(ctx, c); err != nil {
 		return false, err

@@ -1,31 +1,31 @@
-package hs110_test
+package drivers_test
 
 import (
 	"context"
 	"testing"
 	"testing/synctest"
 
-	driver "github.com/wattline/wattline/edge/drivers/hs110"
+	"github.com/wattline/wattline/edge/drivers"
 )
 
 // A turn that comes at the moment its owner gives up goes to the next.
 func TestTheTurnIsPassedOn(t *testing.T) {
 	for range 50 { // either may be seen first
 		synctest.Test(t, func(t *testing.T) {
-			var q driver.Queue
-			if err := q.Acquire(t.Context()); err != nil {
+			var q drivers.Queue
+			if err := q.Acquire(t.Context(), drivers.Poll); err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() {
-				if q.Acquire(ctx) == nil {
+				if q.Acquire(ctx, drivers.Poll) == nil {
 					q.Release()
 				}
 			}()
 			synctest.Wait()
 			next := make(chan struct{})
 			go func() {
-				if err := q.Acquire(t.Context()); err != nil {
+				if err := q.Acquire(t.Context(), drivers.Poll); err != nil {
 					t.Error(err)
 				}
 				close(next)

@@ -1,4 +1,4 @@
-package hs110
+package drivers
 
 import (
 	"context"
@@ -7,22 +7,28 @@ import (
 	"sync"
 )
 
-// queue lets one question at a time through to a plug, commands before polls
-// and otherwise in order of arrival.
-type queue struct {
+// Queue lets one question at a time through to a plug, commands before polls
+// and otherwise in order of arrival. The zero value is ready; it is safe for
+// concurrent use and not to be copied. How many wait is bounded by its callers:
+// collector and controller ask a plug once at a time each.
+type Queue struct {
 	mu      sync.Mutex // protects what follows
 	busy    bool
 	waiting [2][]chan struct{} // by rank; closed when it is their turn
 }
 
-// The ranks in a queue, the first one first.
+// Rank is the place of a question in a [Queue], the first one first.
+type Rank int
+
+// The ranks.
 const (
-	command = iota
-	poll
+	Command Rank = iota
+	Poll
 )
 
-// acquire waits for its turn. Who got nil must release.
-func (q *queue) acquire(ctx context.Context, rank int) error {
+// Acquire waits for its turn, at most until ctx ends: then it gives an error that
+// wraps the cause. Who got nil must call [Queue.Release].
+func (q *Queue) Acquire(ctx context.Context, rank Rank) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("wait for the plug: %w", context.Cause(ctx))
 	}
@@ -47,13 +53,13 @@ func (q *queue) acquire(ctx context.Context, rank int) error {
 	}
 	q.mu.Unlock()
 	if i < 0 { // the turn came at the same moment: pass it on
-		q.release()
+		q.Release()
 	}
 	return fmt.Errorf("wait for the plug: %w", context.Cause(ctx))
 }
 
-// release hands the turn to the next in line.
-func (q *queue) release() {
+// Release hands the turn to the next in line.
+func (q *Queue) Release() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for rank, w := range q.waiting {
@@ -66,9 +72,9 @@ func (q *queue) release() {
 	q.busy = false
 }
 
-// lengths are how many wait.
-func (q *queue) lengths() (commands, polls int) {
+// Lengths are how many wait.
+func (q *Queue) Lengths() (commands, polls int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.waiting[command]), len(q.waiting[poll])
+	return len(q.waiting[Command]), len(q.waiting[Poll])
 }
