@@ -49,6 +49,8 @@ var owners = map[string][]string{
 	"github.com/hashicorp/go-retryablehttp":    {"shared/webhook"},
 	"github.com/robfig/cron":                   {"cloud/schedule"},
 	"github.com/prometheus":                    {"shared/metrics"},
+	"github.com/diskfs/go-diskfs":              {"provisioning/flash"},
+	"github.com/ulikunitz/xz":                  {"provisioning/flash"},
 	"go.yaml.in/yaml":                          {"shared/config"},
 }
 
