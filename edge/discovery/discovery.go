@@ -20,10 +20,11 @@ const (
 	Every     = time.Minute
 	ScanEvery = time.Hour
 
-	// soonest is the least time between two rounds, and soonestScan between two
-	// scans, whoever asks for one.
-	soonest     = 10 * time.Second
-	soonestScan = 5 * time.Minute
+	// soonest is the least time between two rounds, and between two scans that
+	// somebody asks for. Scans for lost plugs leave a network alone for a minute,
+	// and for another one with each soonestPer addresses.
+	soonest    = 10 * time.Second
+	soonestPer = 1024
 	// telling is how often the list goes out although only times have changed.
 	telling = time.Hour
 )

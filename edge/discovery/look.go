@@ -76,9 +76,13 @@ func (l *looker) due(now time.Time) (round, scan bool, ranges []contract.Address
 	since := func(last time.Time, extra bool, least, usual time.Duration) bool {
 		return last.IsZero() || now.Sub(last) >= usual || extra && now.Sub(last) >= min(least, usual)
 	}
-	least := soonestScan
-	if l.asked {
-		least = soonest
+	least := soonest
+	if !l.asked {
+		addresses := 0
+		for _, r := range l.ranges {
+			addresses += r.Len()
+		}
+		least = time.Duration(1+addresses/soonestPer) * time.Minute
 	}
 	round = l.where.Broadcast && since(l.round, extra.round, soonest, l.o.Every)
 	scan = len(l.ranges) > 0 && (l.restart || since(l.scan, extra.scan, least, l.o.ScanEvery))
