@@ -10,9 +10,9 @@ import (
 
 	"github.com/wattline/wattline/edge/collector"
 	"github.com/wattline/wattline/edge/discovery"
+	"github.com/wattline/wattline/edge/drivers/shelly"
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
-	"github.com/wattline/wattline/shared/hs110"
 )
 
 // learned is what the gateway has found out about the plug of a place. It counts
@@ -93,6 +93,11 @@ func (f *floor) watch(ctx context.Context) {
 	f.mu.Lock()
 	known := make([]discovery.Known, 0, len(f.specs))
 	for id, now := range f.used {
+		if p, ok := f.plugs[id].(*shelly.Plug); ok { // nothing that the discovery knows
+			deviceID, mac := p.Identity()
+			f.identify(id, deviceID, mac)
+			continue
+		}
 		k := discovery.Known{Device: id, DeviceID: now.DeviceID, MAC: now.MAC, Address: now.Address, Home: f.specs[id].Address}
 		if v := views[id]; v.Failures > 0 {
 			k.Reason, k.Offline = v.Reason, v.Offline
@@ -100,7 +105,7 @@ func (f *floor) watch(ctx context.Context) {
 		if p, ok := f.plugs[id].(*driver.Plug); ok {
 			if info := p.Info(); !info.Time.IsZero() {
 				k.Told, k.Seen = &info.Info, info.Time
-				f.identify(id, &info.Info)
+				f.identify(id, info.DeviceID, info.MAC)
 			}
 		}
 		known = append(known, k)
@@ -112,13 +117,13 @@ func (f *floor) watch(ctx context.Context) {
 
 // identify keeps which plug answers at a place of which only the address is
 // configured; the caller holds the lock.
-func (f *floor) identify(id device.ID, told *hs110.Info) {
+func (f *floor) identify(id device.ID, deviceID, mac string) {
 	now := f.used[id]
-	if now.DeviceID != "" || now.MAC != "" || told.DeviceID == "" && told.MAC == "" {
+	if now.DeviceID != "" || now.MAC != "" || deviceID == "" && mac == "" {
 		return
 	}
-	f.learned[id] = learned{Configured: f.specs[id].Address, DeviceID: told.DeviceID, MAC: told.MAC}
-	now.DeviceID, now.MAC = told.DeviceID, told.MAC // the driver holds on to it by itself
+	f.learned[id] = learned{Configured: f.specs[id].Address, DeviceID: deviceID, MAC: mac}
+	now.DeviceID, now.MAC = deviceID, mac // the driver holds on to it by itself
 	f.used[id], f.unsaved = now, true
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/wattline/wattline/edge/collector"
 	"github.com/wattline/wattline/edge/controller"
 	"github.com/wattline/wattline/edge/drivers/hs110"
+	"github.com/wattline/wattline/edge/drivers/shelly"
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
 )
@@ -24,6 +25,8 @@ func (f *floor) newPlug(p contract.Plug) (plug, error) {
 	switch {
 	case p.Address == "" && p.DeviceID == "" && p.MAC == "":
 		return nil, errors.New("neither its address nor its identity is configured")
+	case p.Address == "" && p.Driver == "shelly":
+		return nil, errors.New("its address is not configured, and discovery finds HS110 only")
 	case p.Address == "":
 		return &unusable{errUnseen, "offline"}, nil
 	}
@@ -33,8 +36,13 @@ func (f *floor) newPlug(p contract.Plug) (plug, error) {
 			Address: p.Address, DeviceID: p.DeviceID, MAC: p.MAC, MaxPower: p.MaxPower,
 			Elsewhere: func(deviceID, mac string) bool { return f.elsewhere(p.Device, deviceID, mac) },
 		})
+	case "shelly":
+		return shelly.New(p.Device, shelly.Options{
+			Address: p.Address, DeviceID: p.DeviceID, MAC: p.MAC, MaxPower: p.MaxPower,
+			Elsewhere: func(deviceID, mac string) bool { return f.elsewhere(p.Device, deviceID, mac) },
+		})
 	}
-	return nil, fmt.Errorf("no driver %q; there is hs110", p.Driver)
+	return nil, fmt.Errorf("no driver %q; there are hs110 and shelly", p.Driver)
 }
 
 var errUnseen = errors.New("its address is not known: waiting until it is found")
