@@ -25,7 +25,7 @@ var reach = map[string][]string{
 }
 
 // both are the programs that join the tiers, to prove things about the whole.
-var both = []string{"scripts/e2e", "scripts/simulate", "scripts/bench", "scripts/run", "scripts/interop"}
+var both = []string{"scripts/e2e", "scripts/simulate", "scripts/bench", "scripts/run", "scripts/interop", "scripts/spec"}
 
 // roots are the composition roots: only programs may import them.
 var roots = []string{"edge/gateway", "cloud/server"}
@@ -66,7 +66,7 @@ var rooms = map[string][]string{
 var free = []string{"golang.org/x/sync", "golang.org/x/sys", "github.com/klauspost/compress"}
 
 // forTestsOnly are libraries for tests.
-var forTestsOnly = []string{"github.com/google/go-cmp", "go.uber.org/goleak"}
+var forTestsOnly = []string{"github.com/google/go-cmp", "go.uber.org/goleak", "github.com/santhosh-tekuri/jsonschema"}
 
 // bannedNames say nothing about what a package is for.
 var bannedNames = []string{
