@@ -223,8 +223,10 @@ func TestADryRunChangesNothing(t *testing.T) {
 	if all, _ := r.list(contract.RegistryRequest{}); len(all) != 0 || len(r.log()) != 0 {
 		t.Errorf("made %v", all)
 	}
-	made := r.create(`{"name": "a", "role": "viewer"}`)
-	r.ask(contract.RegistryRequest{Verb: "delete", DryRun: true, Key: made.ID})
+	r.create(`{"name": "Ana", "role": "viewer"}`)
+	if a := r.ask(contract.RegistryRequest{Verb: "delete", DryRun: true, Key: "ana"}); a.Problem != nil { // a name does, too
+		t.Error(a.Problem)
+	}
 	if all, _ := r.list(contract.RegistryRequest{}); len(all) != 1 || len(r.log()) != 1 {
 		t.Errorf("left %v", all)
 	}

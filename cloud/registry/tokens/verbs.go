@@ -127,7 +127,7 @@ func (s *Store) create(r contract.RegistryRequest) (contract.RegistryAnswer, err
 	return withContent(contract.RegistryAnswer{}, content)
 }
 
-// remove deletes a token by its id, at once: the api hears of it.
+// remove deletes a token by its id or its name, at once: the api hears of it.
 func (s *Store) remove(r contract.RegistryRequest) (contract.RegistryAnswer, error) {
 	var gone contract.Token
 	err := s.db.Update(func(tx *bbolt.Tx) error {
@@ -137,7 +137,10 @@ func (s *Store) remove(r contract.RegistryRequest) (contract.RegistryAnswer, err
 		}
 		i := slices.IndexFunc(all, func(t contract.Token) bool { return t.ID == r.Key })
 		if i < 0 {
-			return &contract.Problem{Kind: contract.NotFound, Detail: fmt.Sprintf("no token has the id %.40q; the list of tokens has them", r.Key)}
+			i = slices.IndexFunc(all, func(t contract.Token) bool { return strings.EqualFold(t.Name, r.Key) })
+		}
+		if i < 0 {
+			return &contract.Problem{Kind: contract.NotFound, Detail: fmt.Sprintf("no token has the id or name %.40q; the list of tokens has them", r.Key)}
 		}
 		gone = all[i]
 		if inForce(gone) && !slices.ContainsFunc(slices.Delete(all, i, i+1), inForce) {

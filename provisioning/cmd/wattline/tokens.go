@@ -20,7 +20,7 @@ func tokenCommands() []command {
 				"wattline tokens create ana --role operator --floors 1,2 --days 365", "wattline tokens create grafana --role viewer --out grafana.token",
 			},
 		},
-		{name: "tokens delete", args: "ID...", short: "let somebody in no longer", bind: tokensDelete},
+		{name: "tokens delete", args: "NAME...", short: "let somebody in no longer", bind: tokensDelete},
 		{
 			name: "audit", short: "who changed or switched what, when, why, with what result", bind: auditList,
 			examples: []string{"wattline audit --who ana --from 2026-03-01T00:00:00Z", "wattline audit --object sp_f1.g0 --limit 20", "wattline audit --result refused"},
@@ -111,7 +111,7 @@ func (s *session) createToken(ctx context.Context, c *changing, m members, out s
 }
 
 func tokensDelete(f *flag.FlagSet) action {
-	return deleting(f, "tokens", "the ids of tokens, as tokens list shows them", "%s is let in no longer.", "Delete %d tokens")
+	return deleting(f, "tokens", "the names or ids of tokens", "%s is let in no longer.", "Delete %d tokens")
 }
 
 func auditList(f *flag.FlagSet) action {
