@@ -44,6 +44,7 @@ type Gateway struct {
 	epoch   contract.Epoch
 
 	probation time.Duration
+	beats     func() // Options.Beat, or nothing
 
 	clock      *Clock
 	outbox     *outbox.Outbox
@@ -75,6 +76,10 @@ type Options struct {
 	// Discovery has the times of looking for plugs, for tests; the rest of it is
 	// the gateway's.
 	Discovery discovery.Options
+	// Beat, where set, is called once everything runs, and then with each beat of
+	// the heart, every ten seconds: never again when a part hangs that the heart
+	// asks. A full disk or a cloud that is away does not stop it.
+	Beat func()
 }
 
 // Run is the life of a gateway: it ends with ctx, having committed what was
@@ -84,6 +89,9 @@ func Run(ctx context.Context, config Config, options Options, log *slog.Logger) 
 		options.Ticks = SystemTicks()
 	}
 	g := &Gateway{config: config, version: options.Version, probation: cmp.Or(options.Probation, Probation), log: log, metrics: metrics.New(), epoch: drawEpoch()}
+	if g.beats = options.Beat; g.beats == nil {
+		g.beats = func() {}
+	}
 	g.malformed = g.metrics.Counter("wattline_edge_malformed_total", "Commands and configurations that make no sense.")
 	g.clock = NewClock(config.Clock, options.Ticks, log)
 	g.started = time.Now()

@@ -126,6 +126,7 @@ func (g *Gateway) beat(ctx context.Context) {
 	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()
 	warned := 0
+	g.beats()
 	for {
 		select {
 		case <-ctx.Done():
@@ -134,6 +135,7 @@ func (g *Gateway) beat(ctx context.Context) {
 		case <-g.cloud.now:
 		}
 		s := g.status()
+		g.beats()
 		warned = g.warn(ctx, s.Outbox, warned)
 		if g.link.IsUp() {
 			g.say(ctx, s)

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -62,5 +63,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		_, err := fmt.Fprintln(stdout, *file, "is fine")
 		return err
 	}
-	return gateway.Run(ctx, cfg, gateway.Options{Version: version}, logs.New(stderr, *debug))
+	log := logs.New(stderr, *debug)
+	watcher, err := openWatcher(os.Getenv("NOTIFY_SOCKET"))
+	if err != nil {
+		log.WarnContext(ctx, "nobody is told that the gateway runs", slog.Any("err", err))
+	}
+	said := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		watcher.say(stopping)
+		close(said)
+	})
+	defer func() {
+		if !stop() {
+			<-said
+		}
+		watcher.close()
+	}()
+	return gateway.Run(ctx, cfg, gateway.Options{Version: version, Beat: func() { watcher.say(alive) }}, log)
 }
