@@ -47,7 +47,7 @@ var unusable = []struct{ magic, cure string }{ //nolint:gochecknoglobals // a co
 
 // openBase opens an image; how it is packed shows in its first bytes.
 func openBase(name string) (*base, error) {
-	f, err := os.Open(name) //nolint:gosec // named by the operator
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("base image: %w", err)
 	}

@@ -69,7 +69,10 @@ func (b Box) filled() Box {
 }
 
 // Validate names every mistake at once.
-func (b Box) Validate() error {
+func (b Box) Validate() error { return b.validate(false) }
+
+// validate is Validate; the join token may come later.
+func (b Box) validate(later bool) error {
 	b = b.filled()
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -88,7 +91,7 @@ func (b Box) Validate() error {
 	if err := certificate(b.CA); err != nil {
 		bad("certificate of the site: %w: give the ca.pem of wattline-cloud init", err)
 	}
-	if b.JoinToken == "" || strings.ContainsAny(b.JoinToken.Reveal(), "\r\n\x00 ") {
+	if b.JoinToken == "" && !later || strings.ContainsAny(b.JoinToken.Reveal(), "\r\n\x00 ") {
 		bad("join token: required, without blanks: wattline gateways join-token %s", b.Gateway)
 	}
 	if _, err := time.LoadLocation(b.TimeZone); err != nil || b.TimeZone == "Local" {

@@ -2,6 +2,7 @@ package flash
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,8 @@ import (
 
 	backing "github.com/diskfs/go-diskfs/backend/file"
 	"github.com/diskfs/go-diskfs/filesystem/iso9660"
+
+	"github.com/wattline/wattline/shared/config"
 )
 
 // SeedOptions say which seed to make.
@@ -20,6 +23,7 @@ type SeedOptions struct {
 	Edge string // the program
 	Arch Arch   // of the box; any where empty
 	Box  Box
+	Join func(context.Context) (config.Secret, error) // as in [Options]
 
 	Overwrite bool // of an ISO
 }
@@ -29,15 +33,18 @@ type SeedOptions struct {
 // /var/lib/cloud/seed/nocloud/, or an ISO image with that label, for a virtual
 // machine. What holds for the output of [Image] holds for the ISO; files of a
 // directory are written one by one, and without the last, meta-data, it is no seed.
-func Seed(o SeedOptions) (Result, error) {
-	if err := o.Box.Validate(); err != nil {
+func Seed(ctx context.Context, o SeedOptions) (Result, error) {
+	if err := o.Box.validate(o.Join != nil); err != nil {
+		return Result{}, err
+	}
+	if err := o.vacant(); err != nil {
 		return Result{}, err
 	}
 	edge, arch, err := readEdge(o.Edge, o.Arch)
 	if err != nil {
 		return Result{}, err
 	}
-	files, err := seed(o.Box, edge)
+	files, err := seed(ctx, o.Box, o.Join, edge)
 	if err != nil {
 		return Result{}, err
 	}
@@ -57,18 +64,34 @@ func Seed(o SeedOptions) (Result, error) {
 	return r, nil
 }
 
+// vacant sees to it that the output costs nobody anything.
+func (o SeedOptions) vacant() error {
+	info, err := os.Stat(o.Out)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("output: %w", err)
+	case o.ISO && info.Mode().IsRegular() && o.Overwrite:
+		return nil
+	case o.ISO || !info.IsDir():
+		return fmt.Errorf("output %s: %w; --overwrite replaces the file of an ISO", o.Out, os.ErrExist)
+	}
+	there, err := os.ReadDir(o.Out)
+	if err == nil && len(there) > 0 {
+		err = fmt.Errorf("%w: the directory is not empty", os.ErrExist)
+	}
+	if err != nil {
+		return fmt.Errorf("output %s: %w", o.Out, err)
+	}
+	return nil
+}
+
 // writeDirectory writes the seed, for its owner only: it has secrets.
 func writeDirectory(dir string, files []file) (err error) {
 	made := os.Mkdir(dir, 0o700)
 	if made != nil && !errors.Is(made, os.ErrExist) {
 		return made
-	}
-	there, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	if len(there) > 0 {
-		return fmt.Errorf("%s: the directory is not empty", dir)
 	}
 	defer func() {
 		if err == nil {
@@ -94,9 +117,6 @@ func writeDirectory(dir string, files []file) (err error) {
 
 // writeISO writes an ISO 9660 image with the label and long names (Rock Ridge).
 func writeISO(o SeedOptions, files []file) error {
-	if info, err := os.Stat(o.Out); err == nil && (!o.Overwrite || !info.Mode().IsRegular()) {
-		return fmt.Errorf("%w; --overwrite replaces a file", os.ErrExist)
-	}
 	work, err := os.MkdirTemp(filepath.Dir(o.Out), "."+filepath.Base(o.Out)+".*")
 	if err != nil {
 		return err
@@ -113,7 +133,9 @@ func writeISO(o SeedOptions, files []file) error {
 		if err != nil {
 			return err
 		}
-		if err := image.Finalize(iso9660.FinalizeOptions{RockRidge: true, VolumeIdentifier: seedLabel}); err != nil {
+		// Filled up with blanks (ECMA-119, 8.4.7), which the library does not do.
+		label := fmt.Sprintf("%-32s", seedLabel)
+		if err := image.Finalize(iso9660.FinalizeOptions{RockRidge: true, VolumeIdentifier: label}); err != nil {
 			return err
 		}
 		return rereadISO(out, files)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Puts the gateway in place at the first start of a flashed box. cloud-init runs
-# it once, with the SHA-256 of the program; running it again does no harm.
+# it once, with the SHA-256 of the program; what it did not finish it does when run
+# again.
 # ROOT is for trying it out.
 set -eu
 

@@ -78,7 +78,7 @@ func TestMain(m *testing.M) {
 func program(t *testing.T) string {
 	t.Helper()
 	build.Do(func() {
-		if build.dir, build.err = os.MkdirTemp("", "wattline-flash"); build.err != nil {
+		if build.dir, build.err = os.MkdirTemp("", "wattline-flash"); build.err != nil { //nolint:usetesting // it outlives this test
 			return
 		}
 		src := filepath.Join(build.dir, "edge", "cmd", "wattline-edge")

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wattline/wattline/provisioning/flash/fat"
+	"github.com/wattline/wattline/shared/config"
 )
 
 // Options say which image to make.
@@ -21,8 +22,11 @@ type Options struct {
 	Out  string // must not be there unless Overwrite
 	// Edge finds the program for a processor, "" where the image does not show its
 	// own.
-	Edge      func(Arch) (string, error)
+	Edge func(Arch) (string, error)
+	// Box is what goes in. Without a join token in it Join is asked for one, when
+	// nothing else can be wrong any more.
 	Box       Box
+	Join      func(context.Context) (config.Secret, error)
 	Overwrite bool
 	// Force takes an image that does not look as if it had cloud-init.
 	Force bool
@@ -57,7 +61,7 @@ func Image(ctx context.Context, o Options, progress func(step Step, done, total 
 	if progress == nil {
 		progress = func(Step, int64, int64) {}
 	}
-	if err := o.Box.Validate(); err != nil {
+	if err := o.Box.validate(o.Join != nil); err != nil {
 		return r, err
 	}
 	b, err := openBase(o.Base)
@@ -105,7 +109,7 @@ func (o Options) make(ctx context.Context, b *base, f *os.File, progress func(St
 	if err != nil {
 		return r, err
 	}
-	files, err := seed(o.Box, edge)
+	files, err := seed(ctx, o.Box, o.Join, edge)
 	if err != nil {
 		return r, err
 	}
@@ -120,7 +124,7 @@ func (o Options) make(ctx context.Context, b *base, f *os.File, progress func(St
 	}
 	progress(Seeding, 1, 1)
 	// What is synced can be dropped, so that it is read from the disk.
-	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) //nolint:gosec // a descriptor; only advice
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 	if err := l.verify(ctx, want, func(done, total int64) { progress(Checking, done, total) }); err != nil {
 		return r, err
 	}
@@ -226,8 +230,11 @@ func replacing(name string, fill func(*os.File) error) (err error) {
 // room says at once that the output does not fit, where the base tells its size.
 func room(f *os.File, b *base) error {
 	var disk unix.Statfs_t
-	if b.packed || unix.Fstatfs(int(f.Fd()), &disk) != nil { //nolint:gosec // a descriptor
+	if b.packed {
 		return nil
+	}
+	if err := unix.Fstatfs(int(f.Fd()), &disk); err != nil {
+		return err
 	}
 	if free := int64(disk.Bavail) * disk.Bsize; free < b.used() { //nolint:gosec // a disk's size
 		return fmt.Errorf("%w: %d bytes are free, the image takes %d", syscall.ENOSPC, free, b.used())
@@ -238,7 +245,7 @@ func room(f *os.File, b *base) error {
 // used is what the base takes on its disk: holes stay holes.
 func (b *base) used() int64 {
 	var s unix.Stat_t
-	if unix.Fstat(int(b.file.Fd()), &s) != nil { //nolint:gosec // a descriptor
+	if unix.Fstat(int(b.file.Fd()), &s) != nil {
 		return b.size
 	}
 	return min(b.size, s.Blocks*diskSector)

@@ -2,15 +2,18 @@ package flash
 
 import (
 	"bytes"
+	"context"
 	"crypto/pbkdf2"
 	"crypto/rand"
-	"crypto/sha1"
+	"crypto/sha1" //nolint:gosec // WPA2 is made of it
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"github.com/wattline/wattline/shared/config"
 )
 
 // unit is the systemd unit, the same file as docker/systemd/wattline-edge.service.
@@ -35,9 +38,18 @@ type file struct {
 // object keeps the literals below readable.
 type object = map[string]any
 
-// seed makes the files of a NoCloud seed for b and the program.
-func seed(b Box, edge []byte) ([]file, error) {
+// seed makes the files of a NoCloud seed for b and the program. join is asked for
+// the token where b has none.
+func seed(ctx context.Context, b Box, join func(context.Context) (config.Secret, error), edge []byte) (_ []file, err error) {
 	b = b.filled()
+	if b.JoinToken == "" {
+		if b.JoinToken, err = join(ctx); err != nil {
+			return nil, fmt.Errorf("join token of %s: %w", b.Gateway, err)
+		}
+		if err := b.Validate(); err != nil {
+			return nil, err
+		}
+	}
 	// Another instance is a first boot again, so each seed has its own.
 	instance := b.Gateway + "-" + strings.ToLower(rand.Text()[:12])
 	network, err := b.Network.config()

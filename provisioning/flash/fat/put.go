@@ -95,12 +95,12 @@ func fill(s []byte, first uint32, size int, modified time.Time) {
 	le := binary.LittleEndian
 	day, clock := stamp(modified.UTC())
 	s[11] = archive
-	le.PutUint16(s[18:], day)               // last access
-	le.PutUint16(s[20:], uint16(first>>16)) //nolint:gosec // the upper half
-	le.PutUint16(s[22:], clock)             // last change
+	le.PutUint16(s[18:], day) // last access
+	le.PutUint16(s[20:], uint16(first>>16))
+	le.PutUint16(s[22:], clock) // last change
 	le.PutUint16(s[24:], day)
-	le.PutUint16(s[26:], uint16(first&0xFFFF)) //nolint:gosec // the lower half
-	le.PutUint32(s[28:], uint32(size))         //nolint:gosec // it fits into clusters, fewer than 2^26 of them
+	le.PutUint16(s[26:], uint16(first&0xFFFF))
+	le.PutUint32(s[28:], uint32(size)) //nolint:gosec // it fits into clusters, fewer than 2^26 of them
 }
 
 // stamp is a time as FAT tells it: from 1980 on, in steps of two seconds.
@@ -199,7 +199,7 @@ func plain(s string) string {
 func (d *directory) room(n int) (int, error) {
 	run := 0
 	total := len(d.data) / slot
-	for i := 0; i < total; i++ {
+	for i := range total {
 		first := d.slot(i)[0]
 		if first == endSlot {
 			clear(d.data[i*slot:]) // never used, so it may be anything
