@@ -55,7 +55,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger, options ...Option)
 	}
 	b.server = mqtt.New(capabilities(cfg))
 	b.guard = &guard{
-		log: log, refused: o.refused, enrolled: make(map[string]enrolled), password: cfg.Password, clients: b.server.Clients.Get, counted: b.counted,
+		log: log, refused: o.refused, outlet: o.outlet, enrolled: make(map[string]enrolled), password: cfg.Password, clients: b.server.Clients.Get, counted: b.counted,
 		share: int64(cfg.ClientBufferBytes), all: int64(cfg.BufferBytes),
 		retained: &retained{most: cfg.MaxRetained, mostBytes: cfg.RetainedBytes, sizes: make(map[string]int)},
 		sessions: make(map[string]*conn),
@@ -77,6 +77,7 @@ type Option func(*extra)
 type extra struct {
 	tls     *tls.Config
 	refused func(contract.Audited)
+	outlet  Outlet
 }
 
 // Secured gives the listener of Config.TLS its certificate and the authority of

@@ -29,6 +29,7 @@ type guard struct {
 	share    int64 // bytes that may wait for one client,
 	all      int64 // for all
 	retained *retained
+	outlet   Outlet
 	counted  *counters
 	denials  limiter
 	unkept   limiter
@@ -95,6 +96,9 @@ func (g *guard) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 		return false
 	case write && !Allowed(c.who, Publish, topic):
 		g.refuse(c, "publish", topic, "not a topic of its own")
+		return false
+	case write && g.outlet.closed(c.who, topic):
+		g.refuse(c, "publish", topic, "the cloud alone publishes there")
 		return false
 	case write && g.impostor(c.who, topic):
 		g.refuse(c, "publish", topic, errUnsaid.Error())

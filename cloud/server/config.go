@@ -12,6 +12,7 @@ import (
 	"github.com/wattline/wattline/cloud/broker"
 	spcommand "github.com/wattline/wattline/cloud/components/sp_command"
 	influxdata "github.com/wattline/wattline/cloud/hooks/influx_data"
+	"github.com/wattline/wattline/cloud/hooks/republish"
 	"github.com/wattline/wattline/cloud/influx"
 	"github.com/wattline/wattline/cloud/influx/influxd"
 	"github.com/wattline/wattline/cloud/registry"
@@ -37,6 +38,8 @@ type Config struct {
 	SPCommand spcommand.Config `yaml:"sp_command"`
 	HTTP      api.HTTP         `yaml:"http"`
 	IoToad    api.IoToad       `yaml:"iotoad"`
+	// Republish says what is measured in plain words, and to Home Assistant.
+	Republish republish.Config `yaml:"republish"`
 	// Copies names further databases that get what goes into one.
 	Copies map[string][]string `yaml:"copies"`
 }
@@ -57,6 +60,7 @@ func DefaultConfig() Config {
 	c := Config{
 		Data: "var/cloud", Broker: broker.DefaultConfig(), Influx: influx.DefaultConfig(), InfluxD: influxd.DefaultConfig(),
 		Registry: registry.DefaultConfig(), SPCommand: spcommand.DefaultConfig(), HTTP: door.HTTP, IoToad: door.IoToad,
+		Republish: republish.DefaultConfig(),
 	}
 	if c.InfluxD.Dir == "" {
 		c.InfluxD.Dir = "influxdb"
@@ -77,7 +81,7 @@ func (c *Config) Validate() error {
 	}
 	errs = append(errs, config.Key("mqtt.tls", c.MQTT.TLS.Validate()), config.Key("broker", c.Broker.Validate()), config.Key("influxd", c.InfluxD.Validate()),
 		config.Key("registry", c.Registry.Validate()), config.Key("sp_command", c.SPCommand.Validate()), config.Key("http", c.HTTP.Validate()),
-		config.Key("iotoad", c.IoToad.Validate()))
+		config.Key("iotoad", c.IoToad.Validate()), config.Key("republish", c.Republish.Validate()))
 	if c.Influx.URL != "" {
 		errs = append(errs, config.Key("influx", c.Influx.Validate()))
 	}

@@ -20,6 +20,7 @@ import (
 	ledgerquery "github.com/wattline/wattline/cloud/components/ledger_query"
 	spcommand "github.com/wattline/wattline/cloud/components/sp_command"
 	influxdata "github.com/wattline/wattline/cloud/hooks/influx_data"
+	"github.com/wattline/wattline/cloud/hooks/republish"
 	"github.com/wattline/wattline/cloud/influx"
 	"github.com/wattline/wattline/cloud/influx/influxd"
 	"github.com/wattline/wattline/cloud/ledger"
@@ -205,10 +206,15 @@ func (s *Server) hooks() []part {
 		Unsaid:      m.Counter("wattline_influx_data_unsaid_total", "Batches that neither the quarantine nor the ledger takes."),
 	}, s.log)
 	heads := ledger.NewHeads(book, s.log)
-	return []part{
+	parts := []part{
 		{"influx_data", func(ctx context.Context) error { return storing.Run(ctx, s.bus) }},
 		{"ledger", func(ctx context.Context) error { return heads.Run(ctx, s.bus) }},
 	}
+	if s.config.Republish.Enabled {
+		plain := republish.New(s.config.Republish, s.metrics, s.log)
+		parts = append(parts, part{republish.Name, func(ctx context.Context) error { return plain.Run(ctx, s.bus) }})
+	}
+	return parts
 }
 
 // components answer queries and commands.

@@ -32,6 +32,10 @@ type warden struct {
 func (s *Server) startBroker(ctx context.Context) error {
 	w := &warden{refusals: make(chan contract.Audited, refusalsWaiting), log: s.log}
 	options := []broker.Option{broker.OnRefusal(w.refused)}
+	if r := s.config.Republish; r.Enabled {
+		outlet := broker.Outlet{Prefix: r.Prefix, HomeAssistant: r.HomeAssistant.Prefix, Commands: r.HomeAssistant.Enabled}
+		options = append(options, broker.WithOutlet(outlet))
+	}
 	if s.config.Broker.TLS.Listen != "" {
 		secure, err := s.brokerTLS()
 		if err != nil {
@@ -98,7 +102,7 @@ func (w *warden) run(ctx context.Context, options bus.Options) error {
 		return s.Subscribe(ctx, bus.GatewaysInfoPrefix+"+", w.hear)
 	}
 	link := bus.NewLink(options, w.log)
-	var ended = make(chan error, 1)
+	ended := make(chan error, 1)
 	go func() { ended <- link.Run(ctx) }()
 	for {
 		select {

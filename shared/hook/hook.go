@@ -2,7 +2,9 @@
 // of one's own, a subscription that is shared among replicas, and the manners of
 // the bus.
 //
-// A component built with [Serve] answers queries or commands: each request gets
+// A hook built with [Readings] is given decoded readings, with a bounded queue
+// before it and receipts behind it; the example shows one of twenty lines. A
+// component built with [Component] answers queries or commands: each request gets
 // an answer, an error included; a handler that panics, fails or is too slow
 // harms only its own request; more requests than fit are refused at once.
 // Delivery is at least once: a handler may see a request twice.
@@ -27,11 +29,23 @@ func Listen(ctx context.Context, name string, options bus.Options, log *slog.Log
 
 // NewListener is the link that [Listen] runs, for hooks that also publish.
 func NewListener(name string, options bus.Options, log *slog.Logger, handle func(bus.Message), filters ...string) *bus.Link {
+	return listener(name, false, nil, options, log, handle, filters...)
+}
+
+func listener(name string, alone bool, before func(context.Context, *bus.Session) error, options bus.Options, log *slog.Logger, handle func(bus.Message), filters ...string) *bus.Link {
 	options.ClientID = ClientID(name)
 	up := options.Up
 	options.Up = func(ctx context.Context, s *bus.Session) error {
+		if before != nil {
+			if err := before(ctx, s); err != nil {
+				return err
+			}
+		}
 		for _, filter := range filters {
-			if err := s.Subscribe(ctx, Shared(name, filter), handle); err != nil {
+			if !alone {
+				filter = Shared(name, filter)
+			}
+			if err := s.Subscribe(ctx, filter, handle); err != nil {
 				return err
 			}
 		}

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -32,7 +31,6 @@ const (
 
 	retryLeast = 200 * time.Millisecond
 	retryMost  = 5 * time.Second
-	logSources = 1000
 )
 
 // Options of the hook. Counters may be nil.
@@ -55,15 +53,14 @@ type Options struct {
 type Hook struct {
 	options  Options
 	log      *slog.Logger
-	queue    chan bus.Message
+	queue    *hook.Queue
 	instance string // names this run in the quarantine
+	sparing  hook.Sparing
 
-	mu     sync.Mutex // protects what follows
-	bytes  int
-	logged map[string]time.Time // malformed messages, by source
-	away   map[string]bool      // what does not answer now
-	last   device.Micros        // time of the newest refusal
-	tagged map[string]bool      // sources with a tag of their own in the quarantine
+	mu     sync.Mutex      // protects what follows
+	away   map[string]bool // what does not answer now
+	last   device.Micros   // time of the newest refusal
+	tagged map[string]bool // sources with a tag of their own in the quarantine
 	idle   []*quick
 }
 
@@ -76,8 +73,8 @@ func New(options Options, log *slog.Logger) *Hook {
 		options.Pause = pause
 	}
 	return &Hook{
-		options: options, log: log, queue: make(chan bus.Message, queueLength), instance: hook.Instance(),
-		logged: make(map[string]time.Time), away: make(map[string]bool), tagged: make(map[string]bool),
+		options: options, log: log, queue: hook.NewQueue(queueLength, queueBytes), instance: hook.Instance(),
+		away: make(map[string]bool), tagged: make(map[string]bool),
 	}
 }
 
@@ -114,27 +111,9 @@ func (h *Hook) Run(ctx context.Context, options bus.Options) error {
 // receipt its source keeps it. It never blocks.
 func (h *Hook) Take(m bus.Message) {
 	h.options.Messages.Inc()
-	h.mu.Lock()
-	full := h.bytes+len(m.Payload) > queueBytes
-	if !full {
-		h.bytes += len(m.Payload)
+	if !h.queue.Put(m) {
+		h.options.Discarded.Inc()
 	}
-	h.mu.Unlock()
-	if !full {
-		select {
-		case h.queue <- m:
-			return
-		default:
-			h.release(m)
-		}
-	}
-	h.options.Discarded.Inc()
-}
-
-func (h *Hook) release(m bus.Message) {
-	h.mu.Lock()
-	h.bytes -= len(m.Payload)
-	h.mu.Unlock()
 }
 
 func (h *Hook) work(ctx context.Context, send func(topic string, payload []byte) error) {
@@ -155,8 +134,8 @@ func (h *Hook) gather(ctx context.Context, send func(string, []byte) error) (mes
 	lines, size := 0, 0
 	for lines < writeLines && size < writeBytes && len(messages) < queueLength {
 		select {
-		case m := <-h.queue:
-			h.release(m)
+		case m := <-h.queue.Next():
+			h.queue.Took(m)
 			if msg := h.guardedRead(ctx, m, send); msg != nil {
 				messages = append(messages, msg)
 				lines += msg.records
@@ -191,7 +170,7 @@ func (h *Hook) guardedRead(ctx context.Context, m bus.Message, send func(string,
 		h.malformed(ctx, m.Topic, msg, err, send)
 		return nil
 	}
-	if to := msg.envelope.ResponseTopic; to != "" && !mayAnswer(to, msg.topic.Source) {
+	if to := msg.envelope.ResponseTopic; to != "" && !hook.MayAnswer(to, msg.topic.Source) {
 		h.options.Misdirected.Inc()
 		msg.envelope.ResponseTopic = ""
 	}
@@ -205,10 +184,10 @@ func (h *Hook) malformed(ctx context.Context, topic string, m *message, cause er
 	if m != nil {
 		source = m.topic.Source
 	}
-	if h.mayLog(source) {
+	if h.sparing.May(source) {
 		h.log.WarnContext(ctx, "malformed data", slog.String("source", source), slog.String("topic", clip(topic)), slog.Any("err", cause))
 	}
-	if m == nil || !mayAnswer(m.envelope.ResponseTopic, source) {
+	if m == nil || !hook.MayAnswer(m.envelope.ResponseTopic, source) {
 		return
 	}
 	answer, err := bus.Envelope{ID: m.envelope.ID, Error: bus.Text(clip(cause.Error()))}.Encode()
@@ -218,25 +197,6 @@ func (h *Hook) malformed(ctx context.Context, topic string, m *message, cause er
 	if err != nil {
 		h.log.DebugContext(ctx, "answer not sent", slog.Any("err", err))
 	}
-}
-
-// mayAnswer holds the rule that data is answered to its own source only.
-func mayAnswer(topic, source string) bool {
-	return strings.HasPrefix(topic, "responses/"+source+"/") && bus.CheckTopic(topic) == nil
-}
-
-func (h *Hook) mayLog(source string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	now := time.Now()
-	if now.Sub(h.logged[source]) < time.Minute {
-		return false
-	}
-	if len(h.logged) >= logSources {
-		clear(h.logged)
-	}
-	h.logged[source] = now
-	return true
 }
 
 var errPanic = errors.New("the code panicked over it")

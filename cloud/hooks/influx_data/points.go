@@ -9,6 +9,7 @@ import (
 
 	"github.com/wattline/wattline/cloud/influx/line"
 	"github.com/wattline/wattline/shared/device"
+	"github.com/wattline/wattline/shared/hook"
 	"github.com/wattline/wattline/shared/senml"
 )
 
@@ -18,12 +19,8 @@ const DefaultDatabase = "sp"
 // SystemDatabase holds ledger, quarantine and audit; no data may go there.
 const SystemDatabase = "wattline"
 
-const (
-	// maxText is what InfluxDB promises to keep of a string field.
-	maxText = 64 << 10
-	// maxMeasurement bounds how much longer lines may be than their records.
-	maxMeasurement = 255
-)
+// maxText is what InfluxDB promises to keep of a string field.
+const maxText = 64 << 10
 
 var database = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
 
@@ -60,7 +57,7 @@ func point(dst []byte, r senml.Record) ([]byte, error) {
 	if !r.Absolute {
 		return nil, fmt.Errorf("%q has no absolute time", r.Name)
 	}
-	id, measurement, err := splitName(r.Name)
+	id, measurement, err := hook.SplitName(r.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -85,24 +82,6 @@ func point(dst []byte, r senml.Record) ([]byte, error) {
 	tags[5] = line.Tag{Key: "unit", Value: r.Unit}
 	fields := [1]line.Field{field}
 	return line.Append(dst, measurement, tags[:], fields[:], int64(r.Time)), nil
-}
-
-// splitName gives device and measurement of <device id>/<measurement>. An id
-// without device type is a smart plug's, as IoToad's clients wrote it.
-func splitName(name string) (device.ID, string, error) {
-	cut := strings.LastIndexByte(name, '/')
-	if cut < 0 || cut == len(name)-1 {
-		return device.ID{}, "", fmt.Errorf("name %.120q is not <device id>/<measurement>", name)
-	}
-	text := name[:cut]
-	if !strings.Contains(text, "_") {
-		text = "sp_" + text
-	}
-	if n := len(name) - cut - 1; n > maxMeasurement {
-		return device.ID{}, "", fmt.Errorf("name %.120q: measurement of %d bytes, at most %d fit", name, n, maxMeasurement)
-	}
-	id, err := device.Parse(text)
-	return id, name[cut+1:], err
 }
 
 func fieldOf(r senml.Record) (line.Field, error) {

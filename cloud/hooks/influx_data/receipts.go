@@ -1,10 +1,8 @@
 package influxdata
 
 import (
-	"encoding/json"
-
-	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/hook"
 )
 
 // entry is the message's line in the ledger.
@@ -23,16 +21,7 @@ func (m *message) entry() contract.Entry {
 
 // receipts gives one answer per response topic.
 func receipts(messages []*message) map[string][]byte {
-	type receipt struct {
-		ID     string          `json:"id"`
-		Digest contract.Digest `json:"digest"`
-	}
-	type lists struct {
-		Stored      []receipt `json:"stored,omitempty"`
-		Quarantined []receipt `json:"quarantined,omitempty"`
-		Expired     []receipt `json:"expired,omitempty"`
-	}
-	byTopic := make(map[string]*lists)
+	byTopic := make(map[string]*hook.Receipts)
 	for _, m := range messages {
 		topic := m.envelope.ResponseTopic
 		if topic == "" || m.envelope.ID == "" || m.fate == unsaid {
@@ -40,7 +29,7 @@ func receipts(messages []*message) map[string][]byte {
 		}
 		l := byTopic[topic]
 		if l == nil {
-			l = &lists{}
+			l = &hook.Receipts{}
 			byTopic[topic] = l
 		}
 		list := &l.Stored
@@ -51,17 +40,15 @@ func receipts(messages []*message) map[string][]byte {
 			list = &l.Expired
 		default:
 		}
-		*list = append(*list, receipt{m.envelope.ID, m.digest})
+		*list = append(*list, hook.Receipt{ID: m.envelope.ID, Digest: m.digest})
 	}
 	answers := make(map[string][]byte, len(byTopic))
 	for topic, l := range byTopic {
-		data, err := json.Marshal(l)
+		text, err := l.Encode()
 		if err != nil {
 			continue // strings only: never fails
 		}
-		if answers[topic], err = (bus.Envelope{Data: data}).Encode(); err != nil {
-			delete(answers, topic)
-		}
+		answers[topic] = text
 	}
 	return answers
 }
