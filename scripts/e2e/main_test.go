@@ -54,7 +54,7 @@ func build(dir string) error {
 	if os.Getenv("WATTLINE_E2E_RACE") != "" {
 		args = append(args, "-race")
 	}
-	cmd := exec.Command("go", append(args, "../../edge/cmd/wattline-edge", "../../cloud/cmd/wattline-cloud")...)
+	cmd := exec.Command("go", append(args, "../../edge/cmd/wattline-edge", "../../cloud/cmd/wattline-cloud", "../../provisioning/cmd/wattline")...)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the programs: %w\n%s", err, text)
 	}
