@@ -175,7 +175,9 @@ func TestDigestsOfTheExamplesAreTrue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var ids struct{ Stored, Quarantined []struct{ Digest contract.Digest } }
+		var ids struct {
+			Stored, Quarantined []struct{ Digest contract.Digest }
+		}
 		if err := json.Unmarshal(envelope.Data, &ids); err != nil {
 			t.Fatalf("%s: %v", e.name, err)
 		}
