@@ -25,19 +25,33 @@
 // # Who may do what
 //
 // [Allowed] holds the rules, as a function of nothing but who, what and where.
-// Who a client is, is told thus until gateways have certificates:
+// Who a client is depends on the listener.
+//
+// With TLS (Config.TLS) everybody shows a certificate that the site's authority
+// has issued, and is what it says: a gateway, whose client id must be
+// <gateway>-<epoch>, or a role of the cloud. A gateway's certificate must be one of
+// those that the registry has told to be in force ([Broker.Trust]): until it has
+// spoken, nobody comes in, and who is revoked is thrown out at once. A connection
+// ends with its certificate.
+//
+// The plain listener is on loopback and nowhere else; there everybody says who he
+// is:
 //
 //   - a role of the cloud gives the user name "wattline" and Config.Password. With
 //     no password configured every client that claims to be nobody else counts as
-//     one: on loopback, and nowhere else;
+//     one;
 //   - a gateway is a client whose will is on gateways/<gateway>/status; its id must
-//     be <gateway>-<epoch>. The broker believes the claim and holds it to it: such
-//     a client publishes as that gateway only, and hears that gateway's only;
+//     be <gateway>-<epoch>. The broker believes the claim and holds it to it, unless
+//     the registry has enrolled that gateway: such a one comes with TLS;
 //   - everybody else is a guest: agents of other makers, IoToad's clients, somebody
-//     with mosquitto_sub. Guests send data, queries, commands and answers, and
-//     topics that are not ours; they cannot publish receipts, registry,
-//     configuration, commands to gateways, states and alerts, nor hear the registry.
+//     with mosquitto_sub. Guests send data under every name but those of enrolled
+//     gateways, queries, commands and answers, and topics that are not ours; they
+//     cannot publish receipts, registry, configuration, commands to gateways, states
+//     and alerts, nor ask the registry; nor can they hear the registry, what it is
+//     asked, and what the api is answered, where new tokens pass.
 //
-// A guest can still send data under the name of a gateway or claim to be one:
-// only certificates can tell.
+// Two boxes with one certificate have two epochs and so two client ids: both stay
+// connected and both are heard. The ledger tells of them.
+//
+// Breaches are counted, logged sparingly and handed to [OnRefusal].
 package broker

@@ -213,9 +213,15 @@ func (b *Box) nextKey() (*ecdsa.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	joined, err := b.token()
-	i, broken := b.load()
-	if joined != "" || err != nil || i == nil || broken != nil || !pki.Belongs(i.certificate, key) {
+	token, err := b.token()
+	if err != nil {
+		return nil, err
+	}
+	i, err := b.load()
+	if err != nil {
+		return nil, err
+	}
+	if token != "" || i == nil || !pki.Belongs(i.certificate, key) {
 		return key, nil
 	}
 	if err := b.remove(b.path(nextFile)); err != nil {

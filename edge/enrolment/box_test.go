@@ -224,7 +224,7 @@ func TestABoxEnrolsAndForgetsItsToken(t *testing.T) {
 		}
 	}
 	write(t, o.Config.JoinTokenFile, "good") // left by somebody who could not remove it
-	if b = run(t, o, trusted); len(c.requests()) != 3 {
+	if run(t, o, trusted); len(c.requests()) != 3 {
 		t.Error("the same token was used again")
 	}
 }
@@ -287,7 +287,7 @@ func TestABoxRenewsFromTwoThirdsOfItsLife(t *testing.T) {
 	}
 	later = time.Now().AddDate(0, 9, 0)
 	c.now = later
-	b = run(t, o, func(b *enrolment.Box) bool {
+	b = run(t, o, func(*enrolment.Box) bool {
 		return len(c.requests()) > asked && gone(filepath.Join(o.Dir, "next.key"))
 	})
 	second := certificate(t, b).Leaf
@@ -389,9 +389,9 @@ func TestARefusedBoxSaysWhatToDo(t *testing.T) {
 	run(t, o, says("there is no join token"))
 	_ = os.Remove(o.Config.JoinTokenFile)
 	o.Config.JoinTokenFile, o.Config.JoinToken = "", config.Secret("good")
-	b := run(t, o, trusted)
+	run(t, o, trusted)
 	o.Gateway = "f2" // the card of another box
-	b = run(t, o, says(`"f1" and this box is "f2"`))
+	b := run(t, o, says(`"f1" and this box is "f2"`))
 	if _, err := b.TLS(); err == nil {
 		t.Error("another gateway's identity is shown")
 	}

@@ -173,7 +173,10 @@ func (s *site) answer(r contract.Receipt) {
 
 func (s *site) pageView() (view struct {
 	Status contract.Status
-	Cloud  struct{ Reachable bool }
+	Cloud  struct {
+		Reachable bool
+		Err       string
+	}
 },
 ) {
 	s.t.Helper()

@@ -172,7 +172,7 @@ func CheckHost(host string) error {
 		return nil
 	}
 	bad := func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.')
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.", r)
 	}
 	if host == "" || len(host) > 253 || strings.ContainsFunc(host, bad) || slices.Contains(strings.Split(host, "."), "") {
 		return fmt.Errorf("%.80q is neither a name such as cloud.example nor an address", host)

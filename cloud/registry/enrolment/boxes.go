@@ -33,8 +33,8 @@ func decode(r contract.RegistryRequest) (contract.EnrolmentRequest, *pki.Request
 // Why a box is sent away. A stranger learns no more than that: whether a gateway
 // exists, and which of its tokens are in force, is nobody's business.
 const (
-	badToken   = "the join token is not in force for this gateway: it is another's or another site's, it has expired, or a newer one was made; make one with wattline gateways join-token" //nolint:gosec // a sentence
-	usedToken  = "another box has used this join token: make a new one for this box, and refuse or revoke the other if it is not yours"                                                    //nolint:gosec // a sentence
+	badToken   = "the join token is not in force for this gateway: it is another's or another site's, it has expired, or a newer one was made; make one with wattline gateways join-token"
+	usedToken  = "another box has used this join token: make a new one for this box, and refuse or revoke the other if it is not yours"
 	badRenewal = "the renewal is not signed by a key in force: the certificate has expired or was revoked; enrol again with a new join token"
 )
 

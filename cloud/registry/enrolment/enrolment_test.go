@@ -92,9 +92,10 @@ func (r *room) join(gateway string) string {
 	return j.Token
 }
 
-func (r *room) state(gateway string) (e contract.Enrolment) {
+// state is how far f1 is.
+func (r *room) state() (e contract.Enrolment) {
 	r.t.Helper()
-	r.must(contract.RegistryRequest{Verb: "get", Key: gateway}, &e)
+	r.must(contract.RegistryRequest{Verb: "get", Key: "f1"}, &e)
 	return e
 }
 
@@ -174,13 +175,13 @@ func TestTheLifeOfAGatewaysTrust(t *testing.T) {
 	r := newRoom(t)
 	b := newBox(t, "f1")
 	token := r.join("f1")
-	if e := r.state("f1"); e.Trust != contract.Expected || e.JoinExpires == nil {
+	if e := r.state(); e.Trust != contract.Expected || e.JoinExpires == nil {
 		t.Errorf("after join: %+v", e)
 	}
 	var first, second contract.EnrolmentAnswer
 	r.must(b.request(token), nil)
 	r.must(b.request(token), nil) // again, as boxes do
-	if e := r.state("f1"); e.Trust != contract.Pending || e.Asked == nil || e.Asked.Key != pki.KeyFingerprint(&b.key.PublicKey) {
+	if e := r.state(); e.Trust != contract.Pending || e.Asked == nil || e.Asked.Key != pki.KeyFingerprint(&b.key.PublicKey) {
 		t.Errorf("after the request: %+v", e)
 	}
 	r.must(contract.RegistryRequest{Verb: "approve", Key: "f1"}, nil)
@@ -203,7 +204,7 @@ func TestTheLifeOfAGatewaysTrust(t *testing.T) {
 		t.Errorf("told to the broker: %+v", info)
 	}
 	r.must(contract.RegistryRequest{Verb: "revoke", Key: "f1", Reason: "stolen"}, nil)
-	if e := r.state("f1"); e.Trust != contract.Revoked || len(e.Certificates) != 0 || len(e.Revoked) != 1 {
+	if e := r.state(); e.Trust != contract.Revoked || len(e.Certificates) != 0 || len(e.Revoked) != 1 {
 		t.Errorf("after the revocation: %+v", e)
 	}
 	if p := r.ask(b.request(token), nil); p == nil || p.Kind != contract.Denied {
@@ -281,7 +282,7 @@ func TestJoinTokensAreForOneBox(t *testing.T) {
 	if p := r.ask(b.request(fresh), nil); p == nil || p.Kind != contract.Denied {
 		t.Errorf("a token that has expired: %v", p)
 	}
-	if e := r.state("f1"); e.JoinExpires != nil {
+	if e := r.state(); e.JoinExpires != nil {
 		t.Errorf("an expired token is shown: %+v", e)
 	}
 }
@@ -299,7 +300,7 @@ func TestApprovalIsForTheBoxThatWasSeen(t *testing.T) {
 	}
 	dry := contract.RegistryRequest{Verb: "approve", Key: "f1", DryRun: true}
 	r.must(dry, nil)
-	if e := r.state("f1"); e.Trust != contract.Pending {
+	if e := r.state(); e.Trust != contract.Pending {
 		t.Errorf("a dry run approved: %+v", e)
 	}
 	right := contract.RegistryRequest{Verb: "approve", Key: "f1", Content: json.RawMessage(`{"key":"` + pki.KeyFingerprint(&b.key.PublicKey)[:16] + `"}`)}
@@ -323,14 +324,14 @@ func TestRenewalNeedsAKeyInForce(t *testing.T) {
 	if first.Certificate == "" || first.Certificate != again.Certificate {
 		t.Errorf("repeated: %+v", again)
 	}
-	if e := r.state("f1"); len(e.Certificates) != 2 {
+	if e := r.state(); len(e.Certificates) != 2 {
 		t.Errorf("the one before is out of force before it expires: %+v", e)
 	}
 	if p := r.ask(next.renew(t, thief), nil); p == nil || p.Kind != contract.NotNow {
 		t.Errorf("renewed again at once: %v", p)
 	}
 	r.now = r.now.AddDate(0, 4, 0) // the first one is over
-	if e := r.state("f1"); len(e.Certificates) != 1 {
+	if e := r.state(); len(e.Certificates) != 1 {
 		t.Errorf("an expired one is in force: %+v", e)
 	}
 	if p := r.ask(old.renew(t, thief), nil); p == nil || p.Kind != contract.Denied {
@@ -342,7 +343,7 @@ func TestRenewalNeedsAKeyInForce(t *testing.T) {
 		r.must(next.renew(t, fresh), nil)
 		next = fresh
 	}
-	if e := r.state("f1"); len(e.Certificates) > 4 {
+	if e := r.state(); len(e.Certificates) > 4 {
 		t.Errorf("%d certificates in force", len(e.Certificates))
 	}
 	r.must(contract.RegistryRequest{Verb: "revoke", Key: "f1"}, nil)
@@ -358,12 +359,12 @@ func TestANewBoxLeavesTheOlderInForce(t *testing.T) {
 	old, fresh := newBox(t, "f1"), newBox(t, "f1")
 	r.enrol(old)
 	r.enrol(fresh)
-	e := r.state("f1")
+	e := r.state()
 	if e.Trust != contract.Trusted || len(e.Certificates) != 2 {
 		t.Fatalf("%+v", e)
 	}
 	r.must(contract.RegistryRequest{Verb: "revoke", Key: "f1", Content: json.RawMessage(`{"serial":"` + e.Certificates[0].Serial + `"}`)}, nil)
-	if now := r.state("f1"); now.Trust != contract.Trusted || len(now.Certificates) != 1 || now.Certificates[0].Serial != e.Certificates[1].Serial {
+	if now := r.state(); now.Trust != contract.Trusted || len(now.Certificates) != 1 || now.Certificates[0].Serial != e.Certificates[1].Serial {
 		t.Errorf("revoking one: %+v", now)
 	}
 	if p := r.ask(contract.RegistryRequest{Verb: "revoke", Key: "f1", Content: json.RawMessage(`{"serial":"aa"}`)}, nil); p == nil || p.Kind != contract.NotFound {
@@ -409,8 +410,8 @@ func TestDeletedGatewaysAreRevoked(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := pki.ParseCertificate([]byte(a.Certificate))
-	if err != nil || !r.listed(pki.Serial(c)) || r.state("f1").Trust != contract.Revoked {
-		t.Errorf("%+v, %v", r.state("f1"), err)
+	if err != nil || !r.listed(pki.Serial(c)) || r.state().Trust != contract.Revoked {
+		t.Errorf("%+v, %v", r.state(), err)
 	}
 }
 
