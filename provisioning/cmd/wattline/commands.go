@@ -42,6 +42,7 @@ var groups = []group{
 	{"Places and plugs", deviceCommands},
 	{"", plugCommands},
 	{"Gateways", gatewayCommands},
+	{"", imageCommands},
 	{"Inventory", inventoryCommands},
 	{"People", tokenCommands},
 	{"Using it", useCommands},
