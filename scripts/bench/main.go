@@ -48,6 +48,7 @@ func parts() []part {
 		{"discovery", "scan of a /22 with plugs and dead addresses", measureDiscovery},
 		{"config", "a change of the configuration reaching 100 gateways", measureConfig},
 		{"query", "queries through REST, beside InfluxDB's own answers", measureQueries},
+		{"registry", "ten thousand places: import, pages, start", measureRegistry},
 	}
 }
 

@@ -105,6 +105,7 @@ func readings(f *flag.FlagSet) action {
 	l := filters{}
 	for _, p := range [][2]string{
 		{"id", "only these, as a `list` of ids"},
+		{"predecessors", "`true`: and what was there before under other ids"},
 		{"type", "only these `types`"},
 		{"floor", "only these `floors`"},
 		{"row", "only these `rows`"},
