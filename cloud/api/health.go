@@ -45,6 +45,7 @@ var v1Links = []link{
 	{"/api/v1/tokens", `GET: people's tokens; POST {"name": "...", "role": "viewer|operator|admin", "floors": [2], "expires": "..."}: make one, shown once`},
 	{"/api/v1/tokens/{id}", "DELETE: let somebody in no longer"},
 	{"/api/v1/audit", "GET ?who=&what=&object=&result=&from=&to=&limit=&cursor=: who changed or switched what, newest first"},
+	{"/api/v1/events", "GET: what happens, as server-sent events; floor, type, id, kind; Last-Event-ID"},
 	{"/api/v1/ledger", "GET ?gateway=&from=&to=: what is proven to be stored"},
 	{"/api/v1/quarantine", "GET ?source=&from=&to=&limit=&cursor=: batches that could not be stored as they are"},
 	{"/api/v1/quarantine/{id}/replay", "POST, or POST {\"source\": \"...\"}: try one again"},

@@ -35,6 +35,8 @@ type Options struct {
 	Instance string
 	Version  string
 	Metrics  *metrics.Registry // may be nil
+	// Live gives the events of /api/v1/events; nil where there are none.
+	Live Live
 	// Certificate gives the server's certificate at each handshake where the
 	// configuration names no files; nil means that there is none, and so no TLS.
 	Certificate func() (*tls.Certificate, error)

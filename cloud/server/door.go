@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -11,9 +12,13 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/wattline/wattline/cloud/api"
+	"github.com/wattline/wattline/cloud/hooks/live"
 	"github.com/wattline/wattline/cloud/registry"
 	"github.com/wattline/wattline/shared/config"
+	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/pki"
 )
 
@@ -32,15 +37,34 @@ func (s *Server) door() (part, error) {
 	if err != nil {
 		return part{}, err
 	}
+	hub := live.New(live.Options{Metrics: s.metrics}, s.log)
 	server := api.New(api.Config{HTTP: s.config.HTTP, IoToad: s.config.IoToad},
-		api.Options{Bus: s.bus, Version: s.version, Metrics: s.metrics, Certificate: certificate}, s.log)
+		api.Options{Bus: s.bus, Version: s.version, Metrics: s.metrics, Live: events{hub}, Certificate: certificate}, s.log)
 	if err := server.Listen(); err != nil {
 		return part{}, err
 	}
 	if s.ready != nil {
 		s.ready(server.Addr(), s.bus.URL)
 	}
-	return part{"api", server.Run}, nil
+	return part{"api", func(ctx context.Context) error {
+		// The hub ends with ctx, and with it the streams that the server would
+		// otherwise have to cut off.
+		all, ctx := errgroup.WithContext(ctx)
+		all.Go(func() error { return hub.Run(ctx, s.bus) })
+		all.Go(func() error { return server.Run(ctx) })
+		return all.Wait()
+	}}, nil
+}
+
+// events gives the live hook's events as the api wants them.
+type events struct{ hub *live.Hub }
+
+func (e events) Follow(after string, wants func(contract.Event) bool) (api.Follower, error) {
+	f, err := e.hub.Follow(after, wants)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // wantsTLS tells whether the api needs a certificate that the site issues.
