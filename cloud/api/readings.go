@@ -39,7 +39,8 @@ var lostPlus = regexp.MustCompile(`^(\d{4}-\d\d-\d\dT[0-9:.]+) (\d\d:\d\d)$`)
 // readings is GET /api/v1/readings: series as JSON or CSV, or a SenML pack.
 func (s *Server) readings(c *fiber.Ctx) error {
 	q := readQuery(c)
-	q.allow(readingsParameters...)
+	q.allow(slices.Concat(readingsParameters, []string{"predecessors"})...)
+	s.followPredecessors(q)
 	measurement, database := q.text("measurement"), defaultDatabase
 	if measurement == "" {
 		q.mistake("measurement", "required, as in power, voltage, current, energy or status")
@@ -120,7 +121,7 @@ func readingsQuestion(q *query, accept string) map[string]string {
 	}
 	for _, name := range q.order {
 		switch name {
-		case "measurement", "database", "format":
+		case "measurement", "database", "format", "predecessors":
 		case "from", "to":
 			values[name] = lostPlus.ReplaceAllString(q.text(name), "$1+$2")
 		default:
