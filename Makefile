@@ -48,6 +48,36 @@ bin/wattline-run: | need-go
 	@echo "building $@"
 	@$(GO) build -o $@ ./scripts/run
 
+# The gateway for the boxes it runs on: Raspberry Pi 1 and Zero, Pi 2 and later
+# with 32 and with 64 bits, PCs.
+EDGES := $(addprefix bin/edge/wattline-edge-,armv6 armv7 arm64 amd64)
+
+.PHONY: edges $(EDGES)
+edges: $(EDGES) ## build the gateway for every kind of box, into bin/edge/
+$(EDGES): | need-go
+	@echo "building $@ ($(VERSION))"
+	@kind=$(@:bin/edge/wattline-edge-%=%); export CGO_ENABLED=0 GOOS=linux GOARCH=$$kind; \
+	  case $$kind in armv*) export GOARCH=arm GOARM=$${kind#armv};; esac; \
+	  $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./edge/cmd/wattline-edge
+
+# Debian's armhf is ARMv7, that of Raspberry Pi OS ARMv6: the older runs on both.
+.PHONY: deb
+deb: bin/edge/wattline-edge-armv6 bin/edge/wattline-edge-arm64 bin/edge/wattline-edge-amd64 ## packages of the gateway for Debian, into bin/
+	@export SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || date +%s)}; \
+	  for pair in armv6:armhf arm64:arm64 amd64:amd64; do \
+	    $(GO) run ./scripts/deb -version '$(VERSION)' -edge bin/edge/wattline-edge-$${pair%:*} -arch $${pair#*:}; \
+	  done
+
+# A root of Debian, so that a package can be installed without a machine.
+.cache/debian-root:
+	@command -v debootstrap >/dev/null && [ "$$(id -u)" = 0 ] || { echo "this takes root and the package debootstrap: apt-get install debootstrap" >&2; exit 1; }
+	@mkdir -p .cache && rm -rf $@.new && debootstrap --variant=minbase --include=systemd bookworm $@.new >.cache/debian-root.log || { tail .cache/debian-root.log; exit 1; }
+	@mv $@.new $@
+
+.PHONY: deb-test
+deb-test: .cache/debian-root ## install, upgrade, remove and purge the package in a root of Debian (as root)
+	@WATTLINE_DEBIAN_ROOT=$(CURDIR)/.cache/debian-root $(GO) test -count 1 -run Survive ./scripts/deb
+
 .PHONY: run
 run: build bin/wattline-run ## start cloud, gateways and simulated plugs; Ctrl-C ends all (WATTLINE_HTTP, _MQTT, _DATA, _FLOORS)
 	@exec bin/wattline-run
@@ -125,7 +155,7 @@ bin/golangci-lint bin/deadcode: scripts/tools/go.mod scripts/tools/go.sum | need
 	@mv $@.new $@
 
 .PHONY: deps-test
-deps-test: ## install what the tests need beside Go (Mosquitto, a C compiler)
+deps-test: ## install what the tests need beside Go (Mosquitto, an MQTT client for Python, a C compiler)
 	@scripts/tools/deps-test
 
 .PHONY: need-go

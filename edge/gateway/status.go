@@ -198,7 +198,7 @@ func (g *Gateway) view() status.View {
 	}
 	var disk unix.Statfs_t
 	if unix.Statfs(filepath.Clean(g.config.Data), &disk) == nil {
-		v.DiskFree = int64(disk.Bavail) * disk.Bsize //nolint:gosec // a disk's size
+		v.DiskFree = int64(disk.Bavail) * int64(disk.Bsize) //nolint:gosec,unconvert // a disk's size; Bsize has 32 bits on ARM
 	}
 	if found, ok := g.discovery.Found(); ok {
 		v.Found = &found

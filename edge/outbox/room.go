@@ -67,7 +67,7 @@ func (o *Outbox) freeDisk() (int64, error) {
 	if err := unix.Statfs(filepath.Dir(o.options.Path), &s); err != nil {
 		return 0, fmt.Errorf("ask for free disk space: %w", err)
 	}
-	return int64(s.Bavail) * s.Bsize, nil //nolint:gosec // a disk's size
+	return int64(s.Bavail) * int64(s.Bsize), nil //nolint:gosec,unconvert // a disk's size; Bsize has 32 bits on ARM
 }
 
 // makeRoom drops the oldest batches while a limit is reached, and tells of

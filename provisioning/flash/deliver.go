@@ -44,7 +44,7 @@ func Seed(ctx context.Context, o SeedOptions) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	files, err := seed(ctx, o.Box, o.Join, edge)
+	files, err := seed(ctx, o.Box, o.Join, edge, arch)
 	if err != nil {
 		return Result{}, err
 	}

@@ -109,7 +109,7 @@ func (o Options) make(ctx context.Context, b *base, f *os.File, progress func(St
 	if err != nil {
 		return r, err
 	}
-	files, err := seed(ctx, o.Box, o.Join, edge)
+	files, err := seed(ctx, o.Box, o.Join, edge, arch)
 	if err != nil {
 		return r, err
 	}
@@ -236,7 +236,7 @@ func room(f *os.File, b *base) error {
 	if err := unix.Fstatfs(int(f.Fd()), &disk); err != nil {
 		return err
 	}
-	if free := int64(disk.Bavail) * disk.Bsize; free < b.used() { //nolint:gosec // a disk's size
+	if free := int64(disk.Bavail) * int64(disk.Bsize); free < b.used() { //nolint:gosec,unconvert // a disk's size; Bsize has 32 bits on ARM
 		return fmt.Errorf("%w: %d bytes are free, the image takes %d", syscall.ENOSPC, free, b.used())
 	}
 	return nil

@@ -40,7 +40,7 @@ type object = map[string]any
 
 // seed makes the files of a NoCloud seed for b and the program. join is asked for
 // the token where b has none.
-func seed(ctx context.Context, b Box, join func(context.Context) (config.Secret, error), edge []byte) (_ []file, err error) {
+func seed(ctx context.Context, b Box, join func(context.Context) (config.Secret, error), edge []byte, arch Arch) (_ []file, err error) {
 	b = b.filled()
 	if b.JoinToken == "" {
 		if b.JoinToken, err = join(ctx); err != nil {
@@ -57,7 +57,7 @@ func seed(ctx context.Context, b Box, join func(context.Context) (config.Secret,
 		return nil, err
 	}
 	sum := sha256.Sum256(edge)
-	user := document(b.userData(hex.EncodeToString(sum[:])))
+	user := document(b.userData(hex.EncodeToString(sum[:]), arch))
 	return []file{
 		{"meta-data", document(object{"instance-id": instance, "local-hostname": b.Hostname, "dsmode": "local"})},
 		{"network-config", document(network)},
@@ -79,9 +79,9 @@ func document(v any) []byte {
 
 // userData is what cloud-init does at the first start. Everything is there
 // without a network; nothing is fetched.
-func (b Box) userData(sum string) object {
+func (b Box) userData(sum string, arch Arch) object {
 	files := []object{
-		{"path": "/etc/wattline/edge.yaml", "permissions": "0640", "content": b.edgeYAML()},
+		{"path": "/etc/wattline/edge.yaml", "permissions": "0640", "content": b.edgeYAML(arch)},
 		{"path": "/etc/wattline/ca.pem", "permissions": "0644", "content": string(b.CA)},
 		{"path": "/etc/wattline/join.token", "permissions": "0600", "content": b.JoinToken.Reveal() + "\n"},
 		{"path": "/usr/lib/systemd/system/wattline-edge.service", "permissions": "0644", "content": unit},
@@ -118,7 +118,7 @@ func (b Box) userData(sum string) object {
 }
 
 // edgeYAML is the gateway's configuration: what it cannot learn from the cloud.
-func (b Box) edgeYAML() string {
+func (b Box) edgeYAML(arch Arch) string {
 	var s strings.Builder
 	s.WriteString("# Written when this box was flashed. Places and plugs come from the cloud.\n")
 	for _, line := range []struct{ key, value string }{
@@ -133,6 +133,10 @@ func (b Box) edgeYAML() string {
 	} {
 		quoted, _ := json.Marshal(line.value) // a string always can be
 		fmt.Fprintf(&s, "%s%s\n", line.key, quoted)
+	}
+	if arch == ARMv6 || arch == ARMv7 {
+		// bbolt maps its file into memory, where 32 bits have room for 2 GiB.
+		s.WriteString("outbox:\n  limit_bytes: 1610612736\n")
 	}
 	return s.String()
 }
