@@ -194,8 +194,8 @@ func (b *building) copiedBox() {
 	if err := os.CopyFS(copied, os.DirFS(box.root)); err != nil {
 		b.t.Fatal(err)
 	}
-	for _, key := range []string{"identity.pem"} {
-		_ = os.Chmod(filepath.Join(copied, "data", "enrolment", key), 0o600)
+	if err := os.Chmod(filepath.Join(copied, "var/lib/wattline/enrolment/identity.pem"), 0o600); err != nil { // as the card has it
+		b.t.Fatal(err)
 	}
 	clone := b.boxAt(box.id, copied, "clone")
 	box.start()

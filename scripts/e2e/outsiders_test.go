@@ -77,7 +77,7 @@ func (b *building) outsideBroker() {
 	box := b.boxes[0]
 	ca := filepath.Join(b.data, "registry", "ca.pem")
 	identity := func() (*tls.Config, error) {
-		dir := filepath.Join(box.root, "data", "enrolment")
+		dir := filepath.Join(box.state(), "enrolment")
 		return pki.Files{CA: ca, Cert: filepath.Join(dir, "identity.pem"), Key: filepath.Join(dir, "identity.pem")}.Client()
 	}
 	var heard atomic.Int64

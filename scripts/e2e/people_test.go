@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -82,37 +83,59 @@ func (b *building) write(name, text string) {
 	}
 }
 
-// newBox is a box with a fresh card, whose join token somebody has asked for.
+// newBox is a box with a fresh card: the seed that wattline makes for it, laid
+// out as cloud-init and the first start would. What is the machine's here is the
+// root directory, the clock, and the address of the status page.
 func (b *building) newBox(id, card string) *box {
 	b.t.Helper()
-	root := filepath.Join(b.dir, card)
-	if err := os.MkdirAll(root, 0o700); err != nil {
-		b.t.Fatal(err)
-	}
-	b.wattline("gateways", "join-token", id, "--out", filepath.Join(root, "join.token"))
-	ca, err := os.ReadFile(filepath.Join(b.data, "registry", "ca.pem"))
+	root, seed := filepath.Join(b.dir, card), filepath.Join(b.dir, card+".seed")
+	b.wattline("gateways", "image", "--gateway", id, "--seed", seed, "--arch", runtime.GOARCH, "--edge", program("wattline-edge"),
+		"--broker", "tls://"+b.ip+":8883", "--enrolment", "https://"+b.ip+":8443")
+	text, err := os.ReadFile(filepath.Join(seed, "user-data"))
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.write(filepath.Join(card, "ca.pem"), string(ca))
+	var data struct {
+		Files []struct{ Path, Content string } `json:"write_files"`
+	}
+	_, document, _ := strings.Cut(string(text), "\n") // behind #cloud-config; the rest is JSON
+	if err := json.Unmarshal([]byte(document), &data); err != nil {
+		b.t.Fatal(err)
+	}
+	for _, f := range data.Files {
+		b.write(filepath.Join(card, f.Path), f.Content)
+	}
+	token, state := filepath.Join(root, "etc/wattline/join.token"), filepath.Join(root, "var/lib/wattline")
+	if err := os.MkdirAll(state, 0o750); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.Rename(token, filepath.Join(state, "join.token")); err != nil {
+		b.t.Fatal(err)
+	}
 	return b.boxAt(id, root, card)
 }
 
 // boxAt is a box with the card at root.
 func (b *building) boxAt(id, root, name string) *box {
 	b.t.Helper()
-	file := filepath.Join(root, "edge.yaml")
-	text := fmt.Sprintf(`gateway: %[1]s
-data: %[2]s/data
-broker: {url: "tls://%[3]s:8883", tls: {ca: %[2]s/ca.pem}}
-enrolment: {url: "https://%[3]s:8443", join_token_file: %[2]s/join.token, ca: %[2]s/ca.pem}
-status: {listen: ""}
-`, id, root, b.ip)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	file := filepath.Join(root, "etc/wattline/edge.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
 		b.t.Fatal(err)
 	}
-	return &box{process: newProcess(b.t, name, filepath.Join(b.dir, name+".log"), program("wattline-edge"), "-config", file), id: id, root: root}
+	for _, dir := range []string{"/etc/wattline", "/var/lib/wattline"} {
+		text = bytes.ReplaceAll(text, []byte(`"`+dir), []byte(`"`+root+dir))
+	}
+	text = bytes.Replace(text, []byte(`clock: "ntp"`), []byte("clock: system\nstatus: {listen: \"\"}"), 1)
+	here := file + ".here"
+	if err := os.WriteFile(here, text, 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	return &box{process: newProcess(b.t, name, filepath.Join(b.dir, name+".log"), program("wattline-edge"), "-config", here), id: id, root: root}
 }
+
+// state is the box's data directory.
+func (x *box) state() string { return filepath.Join(x.root, "var/lib/wattline") }
 
 // run runs the command wattline as somebody with the token.
 func (b *building) run(args ...string) (stdout string, err error) {
