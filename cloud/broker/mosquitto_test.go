@@ -173,6 +173,12 @@ func TestMosquittoLetsInWhatTheSiteHasIssued(t *testing.T) {
 		"without certificate": {pki.Files{CA: s.ca}, "enrol first"},
 	} {
 		err := refusedBy(t, url, s.as("f1", c.files))
+		for range 20 { // Mosquitto hangs up before its reason is read, now and then
+			if err == nil || !strings.Contains(err.Error(), "hangs up") {
+				break
+			}
+			err = refusedBy(t, url, s.as("f1", c.files))
+		}
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}

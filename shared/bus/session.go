@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"sync"
+	"syscall"
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
@@ -110,7 +111,13 @@ func explain(err error, secure bool) error {
 	case refused:
 		return fmt.Errorf("%w: wrong user name or password, or a gateway that is known by its certificate and has to use tls://", err)
 	}
-	return pki.Explain(err)
+	// With TLS 1.3 we speak before the broker has seen our certificate, and a broker
+	// that hangs up on us, as Mosquitto 2.0 does, may cut its reason off.
+	told := pki.Explain(err)
+	if secure && told == err && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)) { //nolint:errorlint // whether Explain added anything
+		return fmt.Errorf("%w: the broker hangs up on us: it may refuse our certificate, or want one", err)
+	}
+	return told
 }
 
 func (s *Session) close() {
