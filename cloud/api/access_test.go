@@ -107,7 +107,7 @@ func TestRolesOpenTheirRoutes(t *testing.T) {
 		"PUT /api/in/x/y": operator, "GET /api/out/x/y": viewer, "GET /api/v1/devices": viewer, "GET /api/v1/devices/sp_f1.g0": viewer,
 		"GET /api/v1/devices/sp_f1.g0/state": viewer, "PUT /api/v1/devices/sp_f1.g0/relay": operator, "POST /api/v1/commands": operator,
 		"GET /api/v1/readings?measurement=power": viewer, "GET /api/v1/gateways": viewer, "GET /api/v1/gateways/edge-f1": viewer,
-		"GET /api/v1/ledger": viewer, "GET /api/v1/quarantine": viewer, "POST /api/v1/quarantine/00/replay": admin,
+		"GET /api/v1/ledger": viewer, "GET /api/v1/events": viewer, "GET /api/v1/quarantine": viewer, "POST /api/v1/quarantine/00/replay": admin,
 		"GET /api/v1/site": viewer, "PATCH /api/v1/site": admin, "POST /api/v1/devices": admin, "PATCH /api/v1/devices/sp_f1.g0": admin,
 		"DELETE /api/v1/devices/sp_f1.g0": admin, "PUT /api/v1/devices/sp_f1.g0/plug": admin, "DELETE /api/v1/devices/sp_f1.g0/plug": admin,
 		"GET /api/v1/plugs": viewer, "GET /api/v1/plugs/x": viewer, "DELETE /api/v1/plugs/x": admin, "POST /api/v1/gateways": admin,

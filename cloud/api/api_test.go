@@ -54,6 +54,12 @@ func start(t testing.TB, change ...func(*api.Config)) *site {
 
 func startAlone(t testing.TB, change ...func(*api.Config)) *site {
 	t.Helper()
+	return startWith(t, func(*api.Options) {}, change...)
+}
+
+// startWith is for tests that give the api something else than a bus.
+func startWith(t testing.TB, give func(*api.Options), change ...func(*api.Config)) *site {
+	t.Helper()
 	broker := bustest.Start(t)
 	config := api.DefaultConfig()
 	config.HTTP.Listen = "127.0.0.1:0"
@@ -67,7 +73,9 @@ func startAlone(t testing.TB, change ...func(*api.Config)) *site {
 	s := &site{t: t, broker: broker}
 	s.link = bus.NewLink(bus.Options{URL: broker.URL, ClientID: "test"}, quiet)
 	background(t, s.link.Run)
-	s.server = api.New(config, api.Options{Bus: bus.Options{URL: broker.URL}, Version: "v-test", Metrics: metrics.New()}, quiet)
+	options := api.Options{Bus: bus.Options{URL: broker.URL}, Version: "v-test", Metrics: metrics.New()}
+	give(&options)
+	s.server = api.New(config, options, quiet)
 	if err := s.server.Listen(); err != nil {
 		t.Fatal(err)
 	}

@@ -55,8 +55,8 @@ func receive[T any](t *testing.T, from <-chan T) (v T) {
 	return v
 }
 
-func batch(id, name string) string {
-	return fmt.Sprintf(`{"id":%q,"response_topic":"responses/agent/got","data":[{"bn":%q,"bt":1700000000,"n":"power","u":"W","v":61.5},{"n":"status","vb":true},{"n":"note","vs":"x"}]}`, id, name+"/")
+func batch(id string) string {
+	return fmt.Sprintf(`{"id":%q,"response_topic":"responses/agent/got","data":[{"bn":%q,"bt":1700000000,"n":"power","u":"W","v":61.5},{"n":"status","vb":true},{"n":"note","vs":"x"}]}`, id, "sp_f1.g0/")
 }
 
 func TestAHookIsGivenDecodedReadingsAndItsSourceReceipts(t *testing.T) {
@@ -74,7 +74,7 @@ func TestAHookIsGivenDecodedReadingsAndItsSourceReceipts(t *testing.T) {
 		return nil
 	}})
 	for _, id := range []string{"bad", "panic", "good", "aside"} {
-		send("data/agent/mine/sp", batch(id, "sp_f1.g0"))
+		send("data/agent/mine/sp", batch(id))
 	}
 	for _, id := range []string{"bad", "panic", "good", "aside"} {
 		d := receive(t, given)
@@ -89,7 +89,7 @@ func TestAHookIsGivenDecodedReadingsAndItsSourceReceipts(t *testing.T) {
 		}
 	}
 	for _, w := range []struct{ list, id string }{{"stored", "good"}, {"quarantined", "aside"}} {
-		want := fmt.Sprintf(`{"data":{%q:[{"id":%q,"digest":"%v"}]}}`, w.list, w.id, contract.DigestOf([]byte(batch(w.id, "sp_f1.g0"))))
+		want := fmt.Sprintf(`{"data":{%q:[{"id":%q,"digest":"%v"}]}}`, w.list, w.id, contract.DigestOf([]byte(batch(w.id))))
 		if got := receive(t, receipts); got != want {
 			t.Errorf("receipt %s, want %s", got, want)
 		}
@@ -111,7 +111,7 @@ func TestWhatDoesNotFitIsShedAndTheSourceKeepsIt(t *testing.T) {
 	})
 	const sent = 50
 	for n := range sent {
-		send("data/agent/slow", batch(fmt.Sprint(n), "sp_f1.g0"))
+		send("data/agent/slow", batch(fmt.Sprint(n)))
 	}
 	for end := time.Now().Add(10 * time.Second); shed.Load() < sent-6 && time.Now().Before(end); {
 		time.Sleep(5 * time.Millisecond) // polling under a deadline
@@ -185,7 +185,7 @@ func TestGatewaysAreToldFromOtherSources(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add("data/a/influx_data/sp", []byte(batch("1", "sp_f1.g0")))
+	f.Add("data/a/influx_data/sp", []byte(batch("1")))
 	f.Add("state/g/sp_f1.g0", []byte(`[{"n":"sp_f1.g0/power","t":1700000000,"v":1}]`))
 	f.Fuzz(func(t *testing.T, topic string, payload []byte) {
 		d, err := hook.Decode(bus.Message{Topic: topic, Payload: payload}, time.Unix(1_800_000_000, 0))

@@ -243,7 +243,7 @@ func (f *Follower) Next(ctx context.Context) ([]contract.Event, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, nil //nolint:nilerr // nothing has happened, and that is all
+			return nil, nil // nothing has happened, and that is all
 		}
 	}
 }

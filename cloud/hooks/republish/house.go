@@ -21,15 +21,15 @@ const (
 
 // house is what the hook knows; the caller of its methods holds the hook's lock.
 type house struct {
-	site     *contract.Site
-	places   map[device.ID]contract.Place
+	site   *contract.Site
+	places map[device.ID]contract.Place
 	// round counts connections, heard says in which one a place was heard, siteIn
 	// in which the site: what the registry does not repeat has gone unheard.
 	round, siteIn int
 	heard         map[device.ID]int
 	sweepAt       time.Time // zero when there is nothing to sweep
-	gateways map[string]*gateway
-	values   map[string]value // by topic
+	gateways      map[string]*gateway
+	values        map[string]value // by topic
 }
 
 type gateway struct {

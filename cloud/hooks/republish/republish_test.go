@@ -40,6 +40,89 @@ type floor struct {
 	news chan struct{}
 }
 
+func TestABrokerThatStartsAgainIsToldEverythingAgain(t *testing.T) {
+	b := bustest.Start(t)
+	f := newFloor(t, bus.Options{URL: b.URL}, bus.Options{})
+	f.furnish(place("sp_f1.g0", ""))
+	f.start()
+	const config = "homeassistant/device/wattline_sp_f1_g0/config"
+	f.state("sp_f1.g0", time.Now(), 1)
+	f.until(config, "outlet")
+	f.until("wattline/sp_f1.g0/power", `"value":1`)
+	b.Kill()
+	f.mu.Lock()
+	clear(f.said)
+	f.mu.Unlock()
+	b.Start() // it has forgotten all that was retained
+	f.until(config, "outlet")
+	f.until("wattline/sp_f1.g0/power", `"value":1`)
+	f.until("wattline/gateways/edge-f1/availability", "online")
+	f.until("wattline/availability", "online")
+	f.state("sp_f1.g0", time.Now().Add(time.Second), 2)
+	f.until("wattline/sp_f1.g0/power", `"value":2`)
+
+	f.mu.Lock()
+	clear(f.said)
+	f.mu.Unlock()
+	if err := f.link.Publish(f.ctx, bus.Message{Topic: "homeassistant/status", Payload: []byte("online")}); err != nil {
+		t.Fatal(err)
+	}
+	f.until(config, "outlet") // it has started and remembers nothing
+	f.until("wattline/sp_f1.g0/power", `"value":2`)
+}
+
+func TestAGatewayThatGoesIsSeenToGo(t *testing.T) {
+	f := onMosquitto(t)
+	f.furnish(place("sp_f1.g0", ""))
+	f.start()
+	f.until("wattline/gateways/edge-f1/availability", "online")
+	f.beat(false)
+	f.until("wattline/gateways/edge-f1/availability", "offline")
+	f.beat(true)
+	f.until("wattline/gateways/edge-f1/availability", "online")
+}
+
+func TestMistakesInTheSettingsAreNamed(t *testing.T) {
+	for key, change := range map[string]func(*republish.Config){
+		"prefix":                 func(c *republish.Config) { c.Prefix = "state" },
+		"prefix: ":               func(c *republish.Config) { c.Prefix = "a/+" },
+		"home_assistant.prefix":  func(c *republish.Config) { c.HomeAssistant.Prefix = "wattline/ha" },
+		"home_assistant.enabled": func(c *republish.Config) { c.Enabled = false },
+	} {
+		c := configuration()
+		change(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	if c := republish.DefaultConfig(); c.Enabled || c.HomeAssistant.Enabled || c.Validate() != nil {
+		t.Errorf("the default is %+v", c)
+	}
+}
+
+// A flood is kept up with or shed, and the newest is what remains.
+func TestAFloodEndsWithTheNewest(t *testing.T) {
+	f := onMosquitto(t)
+	f.furnish()
+	f.start()
+	const devices, rounds = 100, 100
+	begin := time.Now()
+	for n := range rounds {
+		var pack strings.Builder
+		for d := range devices {
+			fmt.Fprintf(&pack, `,{"n":"sp_f1.g%d/power","u":"W","t":%d,"v":%d}`, d, 1_700_000_000+n, n)
+		}
+		payload := `{"data":[` + pack.String()[1:] + `]}`
+		if err := f.link.Publish(f.ctx, bus.Message{Topic: "data/agent/influx_data/sp", Payload: []byte(payload)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for d := range devices {
+		f.until(fmt.Sprintf("wattline/sp_f1.g%d/power", d), fmt.Sprintf(`"value":%d,`, rounds-1))
+	}
+	t.Logf("%d readings in %v", devices*rounds, time.Since(begin))
+}
+
 func onMosquitto(t *testing.T) *floor {
 	return newFloor(t, bus.Options{URL: bustest.Start(t).URL}, bus.Options{})
 }
@@ -226,6 +309,11 @@ func TestReadingsArePlainAndTheNewestByMeasurementTime(t *testing.T) {
 			f.until("wattline/sp_f1.g7/power", `"value":5`)
 			f.data("edge-f1", "sp_f1.g0", now.Add(time.Second), 99)
 			f.data("agent", "sp_f1.g7", now.Add(-time.Minute), 6) // late
+			f.data("agent", "sp_f1.g8", now, 8)
+			f.until("wattline/sp_f1.g8/power", `"value":8`)
+			if got := f.is("wattline/sp_f1.g7/power"); !strings.Contains(got, `"value":5`) {
+				t.Errorf("an older reading took the newest's place: %s", got)
+			}
 			f.data("agent", "sp_f1.g7", now.Add(time.Second), 7)
 			f.until("wattline/sp_f1.g7/power", `"value":7`)
 			if got := f.is("wattline/sp_f1.g0/power"); got != want {
