@@ -37,7 +37,8 @@ type reference struct {
 }
 
 type message struct {
-	Payload struct {
+	ContentType string `json:"contentType"`
+	Payload     struct {
 		SchemaFormat string    `json:"schemaFormat"`
 		Schema       reference `json:"schema"`
 	} `json:"payload"`
@@ -45,6 +46,18 @@ type message struct {
 		Name    string          `json:"name"`
 		Payload json.RawMessage `json:"payload"`
 	} `json:"examples"`
+}
+
+// content is a payload as JSON: a text is a string.
+func (m message) content(payload []byte) []byte {
+	if m.ContentType != "text/plain" {
+		return payload
+	}
+	text, err := json.Marshal(string(payload))
+	if err != nil {
+		return payload
+	}
+	return text
 }
 
 // schema is the file of a message's schema.

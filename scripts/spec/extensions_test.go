@@ -153,27 +153,27 @@ func (s *system) rank() {
 	want := `[{"rank": 1, "id": "sp_f8.w.r0.c1", "energy_wh": 30.0}, {"rank": 2, "id": "sp_f8.p0", "energy_wh": 20.0}]`
 	same := func(got []byte) bool { return reflect.DeepEqual(plain(s.t, got), plain(s.t, []byte(want))) }
 	s.until("the ranking is right", func() bool { // the readings may be on their way
-		return same(s.asked(guest, "query/ranking/energy", `{"n": "2", `+period+`}`).Data)
+		return same(s.ranked(guest, `{"n": "2", `+period+`}`).Data)
 	})
 	if status, body := s.get("/api/out/ranking/energy?n=2&floor=8&from=1705320000&to=1705323600"); status != http.StatusOK || !same([]byte(body)) {
 		s.t.Errorf("over REST: %d %s", status, body)
 	}
-	if e := s.asked(guest, "query/ranking/energy", `{"n": "0", "colour": "red"}`); !strings.Contains(e.ErrorText(), "n: ") || !strings.Contains(e.ErrorText(), "colour: ") || !strings.Contains(e.ErrorText(), "from: ") {
+	if e := s.ranked(guest, `{"n": "0", "colour": "red"}`); !strings.Contains(e.ErrorText(), "n: ") || !strings.Contains(e.ErrorText(), "colour: ") || !strings.Contains(e.ErrorText(), "from: ") {
 		s.t.Errorf("mistakes: %s", e.ErrorText())
 	}
-	if e := s.asked(guest, "query/ranking/energy", `{"from": "yesterday"}`); !strings.Contains(e.ErrorText(), "yesterday") {
+	if e := s.ranked(guest, `{"from": "yesterday"}`); !strings.Contains(e.ErrorText(), "yesterday") {
 		s.t.Errorf("a mistake that influx_query finds: %s", e.ErrorText())
 	}
 	for _, garbage := range []string{``, `by mistake`, `["by mistake"]`, `{"response_topic":"state/by mistake/x","data":{}}`, `{"response_topic":7,"id":"by mistake"}`, strings.Repeat("[", 1e5) + "by mistake"} {
 		s.publish(guest, "query/ranking/energy", []byte(garbage))
 	}
-	if got := s.asked(guest, "query/ranking/energy", `{"n": 2, `+period+`}`).Data; !same(got) {
+	if got := s.ranked(guest, `{"n": 2, `+period+`}`).Data; !same(got) {
 		s.t.Errorf("after garbage: %s", got)
 	}
 }
 
-// asked asks as anybody may, and gives the answer.
-func (s *system) asked(link *bus.Link, topic, data string) bus.Envelope {
+// ranked asks the ranking, as anybody may, and gives the answer.
+func (s *system) ranked(link *bus.Link, data string) bus.Envelope {
 	s.t.Helper()
 	id := bus.NewID()
 	response := "responses/spec-asker/" + id
@@ -181,7 +181,7 @@ func (s *system) asked(link *bus.Link, topic, data string) bus.Envelope {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.publish(link, topic, payload)
+	s.publish(link, "query/ranking/energy", payload)
 	s.until("an answer on "+response, func() bool { return len(s.heard.on(response)) > 0 })
 	e, err := bus.Decode(s.heard.on(response)[0].Payload)
 	if err != nil || e.ID != id {

@@ -64,7 +64,8 @@ func (r *record) breaches(d document, compiled map[string]*jsonschema.Schema, de
 		fits := false
 		var why error
 		for _, name := range messages {
-			if err := valid(compiled[d.Components.Messages[name].schema()], text); err != nil {
+			message := d.Components.Messages[name]
+			if err := valid(compiled[message.schema()], message.content(text)); err != nil {
 				why = err
 				continue
 			}

@@ -220,9 +220,27 @@ func TestGuestsAreHeldToTheAccessRules(t *testing.T) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(s.ctx, 2*time.Second)
-		_ = guest.Publish(ctx, bus.Message{Topic: sample(c.Address, "trespasser"), Payload: []byte(`{"error":"by a guest, ` + name + `"}`)})
+		if err := guest.Publish(ctx, bus.Message{Topic: sample(c.Address, "trespasser"), Payload: []byte(`{"error":"by a guest, ` + name + `"}`)}); err == nil {
+			t.Errorf("%s: the broker says nothing to a guest who publishes there", name)
+		}
 		cancel()
 	}
+	refused := make(chan error, 1)
+	curious := bus.NewLink(bus.Options{URL: s.mqtt, ClientID: "curious", Up: func(ctx context.Context, session *bus.Session) error {
+		select {
+		case refused <- session.Subscribe(ctx, bus.RegistryFilter, func(bus.Message) {}):
+		default:
+		}
+		return nil
+	}}, quiet)
+	ctx, cancel := context.WithCancel(s.ctx)
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = curious.Run(ctx) }()
+	if err := <-refused; err == nil {
+		t.Error("a guest may subscribe to the registry")
+	}
+	cancel()
+	<-ended
 	s.publish(s.client("guest", "", nil), "responses/spec-end/x", []byte(`{"error":"end"}`))
 	s.until("the last message has come", func() bool { return len(s.heard.on("responses/spec-end/x")) > 0 })
 	for _, m := range s.heard.all() {

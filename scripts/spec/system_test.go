@@ -58,6 +58,7 @@ func start(t *testing.T, kind string) *system {
 	cfg := server.DefaultConfig()
 	cfg.Data, cfg.Broker.Listen, cfg.HTTP.Listen = dir, "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Broker.Password = password
+	cfg.Republish.Enabled, cfg.Republish.HomeAssistant.Enabled = true, true
 	if kind == "mosquitto" {
 		cfg.MQTT.URL = bustest.Start(t).URL
 	}

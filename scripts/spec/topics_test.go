@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/wattline/wattline/cloud/broker"
+	"github.com/wattline/wattline/cloud/hooks/republish"
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
 )
@@ -32,32 +33,38 @@ func must(topic string, err error) string {
 // addresses are the channels, as the functions of shared/bus make them of the
 // parameters' names.
 func addresses() map[string]string {
+	plain := republish.DefaultConfig()
 	return map[string]string{
-		"data":            bus.Data{Source: "{source}", Hook: "{hook}", Database: "{database}"}.String(),
-		"dataBatch":       bus.Data{Source: "{source}", Hook: "{hook}", Database: "{database}", Batch: "{batch}"}.String(),
-		"receipts":        bus.ReceiptsTopic("{source}"),
-		"query":           must(bus.Query("{component}", "{subpath}")),
-		"command":         must(bus.Command("{module}", "{subpath}")),
-		"responses":       strings.Replace(bus.Responses("{asker}"), "#", "{id}", 1),
-		"parts":           strings.Replace(bus.Responses("{component}/{instance}/parts"), "#", "{id}", 1),
-		"gatewayResults":  strings.Replace(bus.Responses("sp_command/{instance}/{gateway}"), "#", "{id}", 1),
-		"influxQuery":     must(bus.Query("influx_query", "{database}/{measurement}")),
-		"ledgerQuery":     must(bus.Query("ledger_query", "")),
-		"quarantineQuery": must(bus.Query("ledger_query", "quarantine")),
-		"switchesQuery":   must(bus.Query("ledger_query", "switches")),
-		"replayCommand":   must(bus.Command("ledger_query", "replay")),
-		"switchCommand":   must(bus.Command("sp_command", "{target}")),
-		"state":           bus.StateTopic("{gateway}", "{device}"),
-		"gatewayStatus":   bus.StatusTopic("{gateway}"),
-		"gatewayConfig":   bus.ConfigTopic("{gateway}"),
-		"gatewayFound":    bus.FoundTopic("{gateway}"),
-		"gatewayCommand":  bus.CommandTopic("{gateway}"),
-		"site":            bus.SiteTopic,
-		"place":           bus.PlacesPrefix + "{device}",
-		"gatewayInfo":     bus.GatewaysInfoPrefix + "{gateway}",
-		"token":           bus.TokensPrefix + "{token}",
-		"registryQuery":   must(bus.Query("registry", "{resource}")),
-		"registryCommand": must(bus.Command("registry", "{resource}")),
+		"plainValue":          plain.Prefix + "/{device}/{measurement}",
+		"plainSet":            plain.Prefix + "/{device}/set",
+		"availability":        plain.Prefix + "/availability",
+		"gatewayAvailability": plain.Prefix + "/gateways/{gateway}/availability",
+		"homeAssistant":       plain.HomeAssistant.Prefix + "/device/{object}/config",
+		"data":                bus.Data{Source: "{source}", Hook: "{hook}", Database: "{database}"}.String(),
+		"dataBatch":           bus.Data{Source: "{source}", Hook: "{hook}", Database: "{database}", Batch: "{batch}"}.String(),
+		"receipts":            bus.ReceiptsTopic("{source}"),
+		"query":               must(bus.Query("{component}", "{subpath}")),
+		"command":             must(bus.Command("{module}", "{subpath}")),
+		"responses":           strings.Replace(bus.Responses("{asker}"), "#", "{id}", 1),
+		"parts":               strings.Replace(bus.Responses("{component}/{instance}/parts"), "#", "{id}", 1),
+		"gatewayResults":      strings.Replace(bus.Responses("sp_command/{instance}/{gateway}"), "#", "{id}", 1),
+		"influxQuery":         must(bus.Query("influx_query", "{database}/{measurement}")),
+		"ledgerQuery":         must(bus.Query("ledger_query", "")),
+		"quarantineQuery":     must(bus.Query("ledger_query", "quarantine")),
+		"switchesQuery":       must(bus.Query("ledger_query", "switches")),
+		"replayCommand":       must(bus.Command("ledger_query", "replay")),
+		"switchCommand":       must(bus.Command("sp_command", "{target}")),
+		"state":               bus.StateTopic("{gateway}", "{device}"),
+		"gatewayStatus":       bus.StatusTopic("{gateway}"),
+		"gatewayConfig":       bus.ConfigTopic("{gateway}"),
+		"gatewayFound":        bus.FoundTopic("{gateway}"),
+		"gatewayCommand":      bus.CommandTopic("{gateway}"),
+		"site":                bus.SiteTopic,
+		"place":               bus.PlacesPrefix + "{device}",
+		"gatewayInfo":         bus.GatewaysInfoPrefix + "{gateway}",
+		"token":               bus.TokensPrefix + "{token}",
+		"registryQuery":       must(bus.Query("registry", "{resource}")),
+		"registryCommand":     must(bus.Command("registry", "{resource}")),
 	}
 }
 
