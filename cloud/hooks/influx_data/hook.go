@@ -31,6 +31,7 @@ const (
 
 	retryLeast = 200 * time.Millisecond
 	retryMost  = 5 * time.Second
+	logSources = 1000
 )
 
 // Options of the hook. Counters may be nil.
@@ -55,12 +56,12 @@ type Hook struct {
 	log      *slog.Logger
 	queue    *hook.Queue
 	instance string // names this run in the quarantine
-	sparing  hook.Sparing
 
-	mu     sync.Mutex      // protects what follows
-	away   map[string]bool // what does not answer now
-	last   device.Micros   // time of the newest refusal
-	tagged map[string]bool // sources with a tag of their own in the quarantine
+	mu     sync.Mutex           // protects what follows
+	logged map[string]time.Time // malformed messages, by source
+	away   map[string]bool      // what does not answer now
+	last   device.Micros        // time of the newest refusal
+	tagged map[string]bool      // sources with a tag of their own in the quarantine
 	idle   []*quick
 }
 
@@ -74,7 +75,7 @@ func New(options Options, log *slog.Logger) *Hook {
 	}
 	return &Hook{
 		options: options, log: log, queue: hook.NewQueue(queueLength, queueBytes), instance: hook.Instance(),
-		away: make(map[string]bool), tagged: make(map[string]bool),
+		logged: make(map[string]time.Time), away: make(map[string]bool), tagged: make(map[string]bool),
 	}
 }
 
@@ -184,7 +185,7 @@ func (h *Hook) malformed(ctx context.Context, topic string, m *message, cause er
 	if m != nil {
 		source = m.topic.Source
 	}
-	if h.sparing.May(source) {
+	if h.mayLog(source) {
 		h.log.WarnContext(ctx, "malformed data", slog.String("source", source), slog.String("topic", clip(topic)), slog.Any("err", cause))
 	}
 	if m == nil || !hook.MayAnswer(m.envelope.ResponseTopic, source) {
@@ -197,6 +198,20 @@ func (h *Hook) malformed(ctx context.Context, topic string, m *message, cause er
 	if err != nil {
 		h.log.DebugContext(ctx, "answer not sent", slog.Any("err", err))
 	}
+}
+
+func (h *Hook) mayLog(source string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	if now.Sub(h.logged[source]) < time.Minute {
+		return false
+	}
+	if len(h.logged) >= logSources {
+		clear(h.logged)
+	}
+	h.logged[source] = now
+	return true
 }
 
 var errPanic = errors.New("the code panicked over it")
