@@ -170,24 +170,51 @@ func (s *system) rank() {
 	if got := s.ranked(guest, `{"n": 2, `+period+`}`).Data; !same(got) {
 		s.t.Errorf("after garbage: %s", got)
 	}
+	if s.lostBroker() {
+		s.until("the ranking is back", func() bool {
+			answer := s.ask(guest, `{"n": 2, `+period+`}`)
+			time.Sleep(500 * time.Millisecond) // it may not have been there to hear
+			heard := s.heard.on(answer)
+			return len(heard) > 0 && bytes.Contains(heard[0].Payload, []byte("sp_f8.w.r0.c1"))
+		})
+	}
+}
+
+// lostBroker kills the broker and starts it again; false where it is part of the
+// cloud.
+func (s *system) lostBroker() bool {
+	s.t.Helper()
+	if s.broker == nil {
+		return false
+	}
+	s.broker.Kill()
+	s.broker.Start()
+	return true
 }
 
 // ranked asks the ranking, as anybody may, and gives the answer.
 func (s *system) ranked(link *bus.Link, data string) bus.Envelope {
 	s.t.Helper()
+	response := s.ask(link, data)
+	s.until("an answer on "+response, func() bool { return len(s.heard.on(response)) > 0 })
+	e, err := bus.Decode(s.heard.on(response)[0].Payload)
+	if err != nil || !strings.HasSuffix(response, "/"+e.ID) {
+		s.t.Fatalf("id %q on %s: %v", e.ID, response, err)
+	}
+	return e
+}
+
+// ask asks the ranking, and gives the topic of the answer.
+func (s *system) ask(link *bus.Link, data string) (response string) {
+	s.t.Helper()
 	id := bus.NewID()
-	response := "responses/spec-asker/" + id
+	response = "responses/spec-asker/" + id
 	payload, err := bus.Envelope{ID: id, ResponseTopic: response, Data: json.RawMessage(data)}.Encode()
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.publish(link, "query/ranking/energy", payload)
-	s.until("an answer on "+response, func() bool { return len(s.heard.on(response)) > 0 })
-	e, err := bus.Decode(s.heard.on(response)[0].Payload)
-	if err != nil || e.ID != id {
-		s.t.Fatalf("id %q, want %q: %v", e.ID, id, err)
-	}
-	return e
+	return response
 }
 
 // measure runs the shell agent, first where no broker is: what it measures waits,
@@ -301,4 +328,11 @@ func (s *system) log(binary string) {
 		}
 		return false
 	})
+	if s.lostBroker() {
+		s.until("the hook is back", func() bool {
+			s.publish(guest, "data/meter/influx_data/sp", []byte(`{"data":[{"n":"meter_x7/back","t":1705320002,"v":1}]}`))
+			time.Sleep(500 * time.Millisecond) // it may not have been there to hear
+			return count("1705320002.000000,meter_x7,back,1,") == 1
+		})
+	}
 }

@@ -45,6 +45,8 @@ type system struct {
 	rest  string
 	store *influx.Client
 	heard *record
+	// broker is Mosquitto, nil where the embedded one runs.
+	broker *bustest.Mosquitto
 }
 
 // start runs a system; it ends with the test.
@@ -60,7 +62,8 @@ func start(t *testing.T, kind string) *system {
 	cfg.Broker.Password = password
 	cfg.Republish.Enabled, cfg.Republish.HomeAssistant.Enabled = true, true
 	if kind == "mosquitto" {
-		cfg.MQTT.URL = bustest.Start(t).URL
+		s.broker = bustest.Start(t)
+		cfg.MQTT.URL = s.broker.URL
 	}
 	database := influxtest.StartEmbedded(t, nil)
 	cfg.Influx.URL, cfg.Influx.Token, cfg.Influx.Org = database.URL, config.Secret(database.Token), database.Org
