@@ -41,6 +41,7 @@ var groups = []group{
 	{"The site", siteCommands},
 	{"Places and plugs", deviceCommands},
 	{"", plugCommands},
+	{"", onboardCommands},
 	{"Gateways", gatewayCommands},
 	{"", imageCommands},
 	{"Inventory", inventoryCommands},

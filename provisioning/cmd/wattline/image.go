@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	_ "time/tzdata" // zones are checked here, on machines that may have none
 
 	"github.com/wattline/wattline/provisioning/client"
 	"github.com/wattline/wattline/provisioning/flash"

@@ -138,6 +138,8 @@ func (p *Plug) command(dst []byte, c call) []byte {
 			return append(dst, badArg...)
 		}
 		s.name(*a.Alias)
+	case "system.reset":
+		return append(dst, p.factoryReset(c.args)...)
 	case "system.reboot":
 		n, ok := intArg(c.args, "delay")
 		if !ok || n < 0 || n > 60 || p.closed {

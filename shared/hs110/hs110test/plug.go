@@ -82,6 +82,7 @@ type Plug struct {
 	opts    Options
 	address string
 	joined  string // Wi-Fi
+	resets  int
 	zone    int
 	state   state
 	fault   Fault
