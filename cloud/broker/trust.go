@@ -50,21 +50,6 @@ func (b *Broker) Trust(gateway string, trust contract.Trust, serials []string) {
 	}
 }
 
-// gateways lists those that [Broker.Trust] has told of, sorted.
-func (g *guard) gateways() []string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	var all []string
-	for gateway := range g.enrolled {
-		all = append(all, gateway)
-	}
-	slices.Sort(all)
-	return all
-}
-
-// Trusted lists the gateways that [Broker.Trust] has told of, sorted.
-func (b *Broker) Trusted() []string { return b.guard.gateways() }
-
 var (
 	errRevoked = errors.New("its certificate is not in force: revoked, superseded, or not known to the registry yet")
 	errUnsaid  = errors.New("this gateway is known by its certificate, and there is none on this listener")

@@ -82,9 +82,6 @@ func (m *Mosquitto) Start() {
 	}
 }
 
-// PID is the broker's process.
-func (m *Mosquitto) PID() int { return m.cmd.Process.Pid }
-
 // Kill ends the broker by SIGKILL and waits for it. Safe twice.
 func (m *Mosquitto) Kill() {
 	if m.cmd == nil {
