@@ -71,12 +71,13 @@ deb: bin/edge/wattline-edge-armv6 bin/edge/wattline-edge-arm64 bin/edge/wattline
 # A root of Debian, so that a package can be installed without a machine.
 .cache/debian-root:
 	@command -v debootstrap >/dev/null && [ "$$(id -u)" = 0 ] || { echo "this takes root and the package debootstrap: apt-get install debootstrap" >&2; exit 1; }
-	@mkdir -p .cache && rm -rf $@.new && debootstrap --variant=minbase --include=systemd bookworm $@.new >.cache/debian-root.log || { tail .cache/debian-root.log; exit 1; }
+	@mkdir -p .cache && rm -rf $@.new && debootstrap --variant=minbase --include=systemd bookworm $@.new >.cache/debian-root.log && \
+	  DEBIAN_FRONTEND=noninteractive chroot $@.new apt-get install -y --no-install-recommends sudo cloud-init netplan.io >>.cache/debian-root.log 2>&1 || { tail .cache/debian-root.log; exit 1; }
 	@mv $@.new $@
 
 .PHONY: deb-test
-deb-test: .cache/debian-root ## install, upgrade, remove and purge the package in a root of Debian (as root)
-	@WATTLINE_DEBIAN_ROOT=$(CURDIR)/.cache/debian-root $(GO) test -count 1 -run Survive ./scripts/deb
+deb-test: .cache/debian-root ## the package and the seed of an image in a root of Debian, with its dpkg and cloud-init (as root)
+	@WATTLINE_DEBIAN_ROOT=$(CURDIR)/.cache/debian-root $(GO) test -count 1 -run 'Survive|CloudInit' ./scripts/deb ./provisioning/flash
 
 .PHONY: run
 run: build bin/wattline-run ## start cloud, gateways and simulated plugs; Ctrl-C ends all (WATTLINE_HTTP, _MQTT, _DATA, _FLOORS)

@@ -56,9 +56,9 @@ chown -R wattline:wattline "$root/var/lib/wattline"
 chgrp wattline "$root/etc/wattline/edge.yaml"
 chmod 0640 "$root/etc/wattline/edge.yaml"
 
-systemctl daemon-reload
-systemctl try-restart systemd-timesyncd.service || true
 systemctl enable wattline-edge.service
+systemctl daemon-reload || true
+systemctl try-restart systemd-timesyncd.service || true
 systemctl restart wattline-edge.service
 
 # What is secret need not stay where everybody with a card reader sees it. The

@@ -1,6 +1,7 @@
 package flash // white-box: only here can a written image be damaged before it is checked
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"os"
@@ -45,4 +46,27 @@ func TestADamagedImageDoesNotPass(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzPartitions reads tables that were made up.
+func FuzzPartitions(f *testing.F) {
+	mbr := make([]byte, 4096)
+	copy(mbr[446:], []byte{0, 0, 0, 0, 0x0C, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0})
+	mbr[510], mbr[511] = 0x55, 0xAA
+	f.Add(mbr)
+	gpt := bytes.Clone(mbr)
+	gpt[450] = 0xEE
+	copy(gpt[512:], "EFI PART")
+	copy(gpt[512+72:], []byte{2, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 128})
+	copy(gpt[1024:], bytes.Repeat([]byte{1}, 16))
+	copy(gpt[1024+32:], []byte{4, 0, 0, 0, 0, 0, 0, 0, 5})
+	f.Add(gpt)
+	f.Fuzz(func(t *testing.T, disk []byte) {
+		list, err := partitions(bytes.NewReader(disk), int64(len(disk)))
+		for _, p := range list {
+			if err == nil && (p.start < 0 || p.size <= 0 || p.start+p.size > int64(len(disk))) {
+				t.Errorf("partition %+v of %d bytes", p, len(disk))
+			}
+		}
+	})
 }

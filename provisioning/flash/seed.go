@@ -101,7 +101,7 @@ func (b Box) userData(sum string, arch Arch) object {
 		user["ssh_authorized_keys"] = b.SSHKeys
 		user["sudo"] = "ALL=(ALL) NOPASSWD:ALL"
 	}
-	data := object{
+	return object{
 		"hostname": b.Hostname, "preserve_hostname": false, "timezone": b.TimeZone,
 		"users": []object{user}, "disable_root": true, "ssh_pwauth": false,
 		"package_update": false, "package_upgrade": false,
@@ -109,12 +109,18 @@ func (b Box) userData(sum string, arch Arch) object {
 		// comes after it would wait for ever.
 		"bootcmd":     [][]string{{"sh", "-c", "systemctl mask --now --no-block userconfig.service 2>/dev/null || true"}},
 		"write_files": files,
-		"runcmd":      [][]string{{"sh", "/usr/lib/wattline/first-boot", sum}},
+		"runcmd":      b.commands(sum),
 	}
-	if len(b.SSHKeys) > 0 { // the Raspberry Pi's comes without
-		data["enable_ssh"] = true
+}
+
+// commands are what runs at the end of the first start.
+func (b Box) commands(sum string) [][]string {
+	install := []string{"sh", "/usr/lib/wattline/first-boot", sum}
+	if len(b.SSHKeys) == 0 {
+		return [][]string{install}
 	}
-	return data
+	// The Raspberry Pi's comes switched off.
+	return [][]string{install, {"sh", "-c", "systemctl enable --now ssh.service || true"}}
 }
 
 // edgeYAML is the gateway's configuration: what it cannot learn from the cloud.

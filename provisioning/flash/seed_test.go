@@ -76,7 +76,7 @@ func TestASeedHasWhatABoxNeeds(t *testing.T) {
 		t.Errorf("time servers: %q", got)
 	}
 	sum := sha256.Sum256([]byte(files["wattline-edge"]))
-	if want := hex.EncodeToString(sum[:]); len(u.Commands) != 1 || u.Commands[0][2] != want {
+	if want := hex.EncodeToString(sum[:]); len(u.Commands) != 2 || u.Commands[0][2] != want {
 		t.Errorf("commands %v, want the sum %s", u.Commands, want)
 	}
 	if got, want := files["network-config"], `"dhcp4": true`; !strings.Contains(got, want) || !strings.Contains(got, `"name": "e*"`) {
