@@ -111,7 +111,7 @@ func anyProgram(t *testing.T) func(flash.Arch) (string, error) {
 // layout of a base image.
 type layout struct {
 	fat   filesystem.Type
-	size  int64             // of the FAT partition in MiB; 40 where 0
+	size  int64             // of the FAT partition in MiB; 8 where 0
 	files map[string]string // in the FAT partition
 	label string
 }
@@ -131,7 +131,7 @@ func base(t *testing.T, l layout) string {
 	t.Helper()
 	const mib = 1 << 20
 	if l.size == 0 {
-		l.size = 40
+		l.size = 8
 	}
 	name := filepath.Join(t.TempDir(), "base.img")
 	d, err := diskfs.Create(name, (l.size+4)*mib, diskfs.SectorSize512)
