@@ -21,14 +21,17 @@ const (
 	maxAnswer = 64 << 10         // bytes
 )
 
-// refusal is a cloud that has understood and says no: asking again soon is of no
-// use.
+// refusal is a cloud that has understood and says no, or why it need not be
+// asked: asking again soon is of no use.
 type refusal struct {
-	status int
+	status int // 0 where nobody was asked
 	detail string
 }
 
 func (r *refusal) Error() string {
+	if r.status == 0 {
+		return r.detail
+	}
 	return fmt.Sprintf("the cloud refuses (%d): %s", r.status, r.detail)
 }
 

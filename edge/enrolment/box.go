@@ -154,7 +154,11 @@ func (b *Box) step(ctx context.Context, wait *pause) time.Duration {
 	case token != "":
 		return b.join(ctx, wait, token)
 	case i == nil:
-		return b.failed(ctx, wait, &refusal{0, "there is no join token: make one for this gateway and start the box with it"})
+		where := ""
+		if b.config.JoinTokenFile != "" {
+			where = " in " + b.config.JoinTokenFile
+		}
+		return b.failed(ctx, wait, &refusal{0, "there is no join token" + where + ": make one for this gateway (wattline gateways join-token) and start the box with it"})
 	case now.After(i.certificate.NotAfter):
 		return b.failed(ctx, wait, &refusal{0, "the certificate has expired on " + i.certificate.NotAfter.Format(time.DateOnly) + ": enrol again with a new join token"})
 	case now.Before(pki.RenewFrom(i.certificate)):

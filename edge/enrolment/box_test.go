@@ -386,7 +386,7 @@ func TestARefusedBoxSaysWhatToDo(t *testing.T) {
 	write(t, o.Config.JoinTokenFile, "stolen")
 	run(t, o, says("the join token is not in force"))
 	write(t, o.Config.JoinTokenFile, "")
-	run(t, o, says("there is no join token"))
+	run(t, o, says("there is no join token in "+o.Config.JoinTokenFile))
 	_ = os.Remove(o.Config.JoinTokenFile)
 	o.Config.JoinTokenFile, o.Config.JoinToken = "", config.Secret("good")
 	run(t, o, trusted)
