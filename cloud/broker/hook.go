@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -94,17 +95,12 @@ func (g *guard) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 	switch {
 	case c == nil:
 		return false
-	case write && !Allowed(c.who, Publish, topic):
-		g.refuse(c, "publish", topic, "not a topic of its own")
-		return false
-	case write && g.outlet.closed(c.who, topic):
-		g.refuse(c, "publish", topic, "the cloud alone publishes there")
-		return false
-	case write && g.impostor(c.who, topic):
-		g.refuse(c, "publish", topic, errUnsaid.Error())
-		return false
 	case write:
-		return true
+		err := g.forbids(c.who, topic)
+		if err != nil {
+			g.refuse(c, "publish", topic, err.Error())
+		}
+		return err == nil
 	case !Allowed(c.who, Hear, topic):
 		return false
 	case g.crowded(c, 0, 0):
@@ -112,6 +108,26 @@ func (g *guard) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 		return false
 	}
 	return true
+}
+
+// Why a client may not publish on a topic.
+var (
+	errForeign = errors.New("not a topic of its own")
+	errOutlet  = errors.New("the cloud alone publishes there")
+)
+
+// forbids says why a client may not publish on a topic, or have a will there; nil
+// when it may.
+func (g *guard) forbids(who Who, topic string) error {
+	switch {
+	case !Allowed(who, Publish, topic):
+		return errForeign
+	case g.outlet.closed(who, topic):
+		return errOutlet
+	case g.impostor(who, topic):
+		return errUnsaid
+	}
+	return nil
 }
 
 // crowded tells whether so much waits for the client that a message of that
@@ -199,8 +215,19 @@ func (g *guard) OnPublish(_ *mqtt.Client, pk packets.Packet) (packets.Packet, er
 	return pk, nil
 }
 
-// OnWill does the same for wills.
-func (g *guard) OnWill(_ *mqtt.Client, will mqtt.Will) (mqtt.Will, error) {
+// OnWill does the same for wills, and asks once more whether the client may say
+// it: a gateway may have come to be trusted since the client connected. mochi
+// 2.7.9 asks for no rules here and sends a will in any case; one without a topic
+// reaches nobody.
+func (g *guard) OnWill(cl *mqtt.Client, will mqtt.Will) (mqtt.Will, error) {
+	c := connOf(cl)
+	if c == nil {
+		return mqtt.Will{}, nil
+	}
+	if why := g.forbids(c.who, will.TopicName); why != nil {
+		g.refuse(c, "will", will.TopicName, why.Error())
+		will = mqtt.Will{}
+	}
 	will.Retain = will.Retain && g.keep(will.TopicName, len(will.Payload))
 	return will, nil
 }

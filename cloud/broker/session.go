@@ -56,7 +56,7 @@ func (g *guard) identify(id string, connect packets.ConnectParams) (Who, error) 
 	}
 	gateway, agrees := gatewayOf(id, connect.WillTopic)
 	who := Who{Gateway: gateway, Role: gateway == "" && secret == ""}
-	if !agrees || !Allowed(who, Publish, connect.WillTopic) || g.outlet.closed(who, connect.WillTopic) {
+	if !agrees || g.forbids(who, connect.WillTopic) != nil {
 		return who, errWill
 	}
 	return who, nil

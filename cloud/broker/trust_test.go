@@ -272,6 +272,35 @@ func TestNobodyIsAnEnrolledGatewayByHisWord(t *testing.T) {
 	}
 }
 
+func TestNobodyIsAnEnrolledGatewayByHisWill(t *testing.T) {
+	s := newSite(t)
+	refusals := make(chan contract.Audited, 100)
+	b := s.startSecure(broker.OnRefusal(func(e contract.Audited) { refusals <- e }))
+	heard := hearing(t, b.URL(), bus.Options{ClientID: "hook", Username: broker.RoleUser, Password: "correct horse"}, "data/#")
+	early := connectWith(t, b, "early", 60, "data/f1/influx_data/sp/1", "{}")
+	b.Trust("f1", contract.Trusted, []string{"aa"})
+	will := bus.Message{Topic: "data/f1/influx_data/sp/1", Payload: []byte("{}")}
+	if err := refusedBy(t, b.URL(), bus.Options{ClientID: "late", Will: &will}); err == nil {
+		t.Fatal("a guest comes in with the data of an enrolled gateway as its will")
+	}
+	<-refusals
+	_ = early.Close()
+	select {
+	case e := <-refusals:
+		if e.Who != "guest early" || e.What != "will" || e.Object != will.Topic {
+			t.Errorf("told %+v", e)
+		}
+	case m := <-heard:
+		t.Fatalf("heard %s of a guest that is gone", m.Topic)
+	case <-within(t).Done():
+		t.Fatal("nothing told")
+	}
+	_ = connectWith(t, b, "own", 60, "data/f2/influx_data/sp/1", "{}").Close()
+	if m := next(t, heard); m.Topic != "data/f2/influx_data/sp/1" {
+		t.Errorf("heard %s", m.Topic)
+	}
+}
+
 // Two boxes with one identity: both are heard, neither throws the other out, and
 // the ledger tells of them.
 func TestTwoBoxesWithOneIdentityAreBothHeard(t *testing.T) {
