@@ -325,3 +325,30 @@ func TestTheRelayDoesNotLeadToTheRegistry(t *testing.T) {
 		t.Errorf("the relay led to %s", <-heard)
 	}
 }
+
+// What the routes of /api/v1 ask of their users the relay must not give away.
+func TestTheRelayReplaysForAdminsOnly(t *testing.T) {
+	s := start(t, guarded, func(c *api.Config) {
+		c.HTTP.AnswerTimeout = time.Second
+		c.IoToad.Anonymous = api.Anonymous{Networks: []string{"127.0.0.0/8"}, Allow: api.AllowControl}
+	})
+	s.house()
+	heard := make(chan string, 10)
+	s.component(hook.Commands, "ledger_query", func(_ context.Context, r hook.Request, w *hook.Answer) error {
+		heard <- r.Subpath
+		w.Send(json.RawMessage(`{}`), nil)
+		return nil
+	})
+	operator, secret := s.token(contract.Token{Name: "olga", Role: contract.Operator})
+	for path, body := range map[string]string{"/api/in/ledger_query/replay": `{"payload":{"id":"x"}}`, "/api/in/ledger_query": `{"payload":{"id":"x"},"subtopics":["replay"]}`} {
+		s.do(http.MethodPut, path, body, operator, secret).problem(http.StatusForbidden, "admin")
+		s.put(path, body).problem(http.StatusForbidden, "admin")
+	}
+	if len(heard) > 0 {
+		t.Fatalf("replayed without an admin: %s", <-heard)
+	}
+	admin, secret := s.token(contract.Token{Name: "anna", Role: contract.Admin})
+	if r := s.do(http.MethodPut, "/api/in/ledger_query/replay", `{"payload":{"id":"x"}}`, admin, secret); r.status != http.StatusOK {
+		t.Errorf("an admin: %d", r.status)
+	}
+}

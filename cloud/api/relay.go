@@ -52,6 +52,9 @@ func (s *Server) relayIn(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	if who := callerOf(c); agent == keeper && !covers(who.role, contract.Admin) {
+		return s.denied(c, who, "what is in quarantine is replayed by an admin; that is POST /api/v1/quarantine/{id}/replay")
+	}
 	b, err := readBody(c)
 	if err != nil {
 		return err
