@@ -145,6 +145,9 @@ func (s *Store) admitRenewal(r contract.RegistryRequest, e contract.EnrolmentReq
 	if newest := record.InForce[len(record.InForce)-1]; now < newest.Issued.Add(betweenRenewals) {
 		return none, nil, problem(contract.NotNow, "a certificate of %s was issued less than %v ago", e.Gateway, betweenRenewals)
 	}
+	if len(record.Outlawed) >= maxOutlawed {
+		return none, nil, problem(contract.NotNow, "%s has renewed its certificate %d times before it was due: whoever has its key runs wild; revoke it and enrol the box again", e.Gateway, len(record.Outlawed))
+	}
 	public, err := pki.EncodePublicKey(csr.Key)
 	if err != nil {
 		return none, nil, err

@@ -352,6 +352,39 @@ func TestRenewalNeedsAKeyInForce(t *testing.T) {
 	}
 }
 
+// Whoever has stolen a key may renew it for hours, so that the list of what was
+// revoked must be long.
+func TestRevokingReachesEveryCertificateThatWasEverIssued(t *testing.T) {
+	r := newRoom(t)
+	thief := newBox(t, "f1")
+	r.enrol(thief)
+	serials := []string{r.state().Certificates[0].Serial}
+	for range 100 {
+		fresh := newBox(t, "f1")
+		r.now = r.now.Add(2 * time.Minute)
+		if p := r.ask(thief.renew(t, fresh), nil); p != nil {
+			if p.Kind != contract.NotNow {
+				t.Fatal(p)
+			}
+			break
+		}
+		thief = fresh
+		e := r.state()
+		serials = append(serials, e.Certificates[len(e.Certificates)-1].Serial)
+	}
+	if len(serials) > 70 {
+		t.Errorf("%d certificates for one box", len(serials))
+	}
+	r.must(contract.RegistryRequest{Verb: "revoke", Key: "f1"}, nil)
+	for i, serial := range serials {
+		if !r.listed(serial) {
+			t.Errorf("certificate %d of %d is not on the list", i, len(serials))
+		}
+	}
+	box := newBox(t, "f1")
+	r.enrol(box) // people may go on
+}
+
 // A new box for a trusted gateway leaves the older box its certificate: it may
 // still hold readings.
 func TestANewBoxLeavesTheOlderInForce(t *testing.T) {

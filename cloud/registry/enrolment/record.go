@@ -18,8 +18,10 @@ import (
 var bucket = []byte("enrolment")
 
 const (
-	maxInForce  = 4  // certificates of one gateway: that in use and what renewals left
-	maxOutlawed = 64 // revoked certificates of one gateway that are remembered
+	maxInForce = 4 // certificates of one gateway: that in use and what renewals left
+	// maxOutlawed is when renewals stop. None of the outlawed is forgotten before it
+	// expires: for a broker that reads the list it would be good again.
+	maxOutlawed = 64
 )
 
 // record is what is kept of one gateway.
@@ -105,9 +107,6 @@ func (r *record) outlaw(now device.Micros, which func(issued) bool) (serials []s
 		}
 	}
 	r.InForce = slices.DeleteFunc(r.InForce, which)
-	if n := len(r.Outlawed) - maxOutlawed; n > 0 {
-		r.Outlawed = slices.Delete(r.Outlawed, 0, n)
-	}
 	return serials
 }
 
