@@ -158,13 +158,16 @@ func gatewaysDelete(f *flag.FlagSet) action {
 // gatewaysJoin shows a secret once, on the screen or in a file of mode 0600.
 func gatewaysJoin(f *flag.FlagSet) action {
 	m, c := members{}, &changing{}
-	m.number(f, "days", "days", "how many `days` it may lie unused; 30 without")
+	days := amountVar(f, "days", maxDays, "how many `days` it may lie unused; 30 without")
 	out := f.String("out", "", "`file` for the token, which must not be there yet")
 	c.bind(f)
 	return func(ctx context.Context, s *session, args []string) error {
 		id, err := one(args, "the id of one gateway")
 		if err != nil {
 			return err
+		}
+		if days.value > 0 {
+			m["days"] = days.value
 		}
 		quiet := *s
 		quiet.json = false // the answer is printed here

@@ -30,7 +30,7 @@ type flashing struct {
 	ntp, dns, address, router            string
 	wifi, country, passphrase            string
 	keys                                 []string
-	days                                 float64
+	days                                 *amount
 }
 
 func imageCommands() []command {
@@ -86,7 +86,7 @@ func (o *flashing) bind(f *flag.FlagSet) {
 		}
 		return err
 	})
-	f.Float64Var(&o.days, "days", 0, "how many `days` the join token may lie unused; 30 without")
+	o.days = amountVar(f, "days", maxDays, "how many `days` the join token may lie unused; 30 without")
 	f.BoolVar(&o.overwrite, "overwrite", false, "replace a file that is there")
 	f.BoolVar(&o.force, "force", false, "take an image that does not look as if it had cloud-init")
 }
@@ -238,8 +238,8 @@ func (o *flashing) gateways(ctx context.Context, s *session) (ids []string, err 
 func (o *flashing) make(ctx context.Context, s *session, b flash.Box) error {
 	join := func(ctx context.Context) (config.Secret, error) {
 		body := members{"reason": "flashed"}
-		if o.days > 0 {
-			body["days"] = o.days
+		if o.days.value > 0 {
+			body["days"] = o.days.value
 		}
 		a, err := s.do(ctx, client.Request{Method: http.MethodPost, Path: under("gateways", b.Gateway) + "/join-token", JSON: body})
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/wattline/wattline/provisioning/client"
@@ -32,7 +31,7 @@ func (m members) number(f *flag.FlagSet, name, member, usage string) {
 			m[member] = nil
 			return nil
 		}
-		n, err := strconv.ParseFloat(v, 64)
+		n, err := parseNumber(v)
 		m[member] = n
 		return err
 	})
@@ -45,7 +44,7 @@ func (m members) whole(f *flag.FlagSet, name, member, usage string) {
 			m[member] = nil
 			return nil
 		}
-		n, err := strconv.Atoi(v)
+		n, err := parseWhole(v)
 		m[member] = n
 		return err
 	})

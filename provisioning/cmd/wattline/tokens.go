@@ -48,7 +48,7 @@ func tokensList(ctx context.Context, s *session, args []string) error {
 func tokensCreate(f *flag.FlagSet) action {
 	m, c := members{}, &changing{}
 	m.text(f, "role", "role", "viewer, operator or admin")
-	days := f.Float64("days", 0, "`days` until it ends; never without")
+	days := amountVar(f, "days", maxDays, "`days` until it ends; never without")
 	out := f.String("out", "", "`file` for the token, which must not be there yet")
 	floors := f.String("floors", "", "only these floors, as a `list` 1,2")
 	c.bind(f)
@@ -61,8 +61,8 @@ func tokensCreate(f *flag.FlagSet) action {
 		if m["role"] == nil {
 			return usage("--role is required: viewer, operator or admin")
 		}
-		if *days > 0 {
-			m["expires"] = time.Now().Add(time.Duration(*days * 24 * float64(time.Hour))).UTC().Format(time.RFC3339)
+		if days.value > 0 {
+			m["expires"] = time.Now().Add(time.Duration(days.value * 24 * float64(time.Hour))).UTC().Format(time.RFC3339)
 		}
 		if *floors != "" {
 			if m["floors"], err = numbers(*floors); err != nil {

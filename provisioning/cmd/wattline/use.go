@@ -42,7 +42,7 @@ func switchPlugs(f *flag.FlagSet) action {
 	sel.whole(f, "column", "column", "`number` of the column of workplaces")
 	sel.text(f, "type", "type", "`type` of place: w, g, p")
 	reason := f.String("reason", "", "`why`, for the audit log")
-	deadline := f.Float64("deadline", 0, "`seconds` after which it is too late; 10 without")
+	deadline := amountVar(f, "deadline", maxDeadline, "`seconds` after which it is too late; 10 without")
 	dry := f.Bool("dry-run", false, "say which would be switched, and switch nothing")
 	return func(ctx context.Context, s *session, args []string) error {
 		on := slices.Index([]string{"off", "on"}, cmp.Or(append(slices.Clone(args), "")...))
@@ -59,10 +59,10 @@ func switchPlugs(f *flag.FlagSet) action {
 		if *reason != "" {
 			body["reason"] = *reason
 		}
-		if *deadline > 0 {
-			body["deadline_s"] = *deadline
+		if deadline.value > 0 {
+			body["deadline_s"] = deadline.value
 		}
-		patience := max(s.timeout, time.Duration(*deadline*float64(time.Second))+10*time.Second)
+		patience := max(s.timeout, time.Duration(deadline.value*float64(time.Second))+10*time.Second)
 		a, err := s.do(ctx, client.Request{Method: http.MethodPost, Path: "/api/v1/commands", JSON: body, Timeout: max(patience, 2*time.Minute)})
 		if err != nil {
 			return err

@@ -137,6 +137,17 @@ func TestMistakesInTheCommandLine(t *testing.T) {
 		"a token in the clear":     {[]string{"site", "show", "--server", "http://wattline.example"}, "must not travel in the clear"},
 		"no token file":            {[]string{"site", "show", "--token-file", "/nonexistent"}, "--token-file"},
 		"a format that is none":    {[]string{"export", "--format", "xls"}, "neither csv nor yaml"},
+		"a token of no days":       {[]string{"tokens", "create", "x", "--role", "viewer", "--days", "0"}, "want more than 0"},
+		"a token that has ended":   {[]string{"tokens", "create", "x", "--role", "viewer", "--days", "-1"}, "want more than 0"},
+		"a token for ever":         {[]string{"tokens", "create", "x", "--role", "viewer", "--days", "1e9"}, "at most 36500"},
+		"days that are none":       {[]string{"tokens", "create", "x", "--role", "viewer", "--days", "NaN"}, "not a number"},
+		"a join token of no days":  {[]string{"gateways", "join-token", "edge-f2", "--days", "0"}, "want more than 0"},
+		"an image of no days":      {[]string{"gateways", "image", "--floor", "2", "--days", "-1"}, "want more than 0"},
+		"a switch at once":         {[]string{"switch", "on", "sp_g1", "--deadline", "0"}, "want more than 0"},
+		"a switch before":          {[]string{"switch", "on", "sp_g1", "--deadline", "-1"}, "want more than 0"},
+		"a power that is none":     {[]string{"devices", "change", "sp_g1", "--max-power", "NaN"}, "-max-power: not a number"},
+		"a power without end":      {[]string{"devices", "change", "sp_g1", "--max-power", "1e999"}, "-max-power: not a number"},
+		"a floor that is none":     {[]string{"switch", "on", "--floor", "abc"}, "-floor: not a whole number"},
 		"deleting without a yes":   {[]string{"devices", "delete", "sp_g1"}, "Say --yes"},
 	} {
 		t.Run(name, func(t *testing.T) {
