@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"net/http"
-	"os"
 	"strings"
 )
 
@@ -169,6 +168,11 @@ func gatewaysJoin(f *flag.FlagSet) action {
 		if days.value > 0 {
 			m["days"] = days.value
 		}
+		file, err := newSecretFile(*out)
+		if err != nil {
+			return err
+		}
+		defer file.drop()
 		quiet := *s
 		quiet.json = false // the answer is printed here
 		d, err := quiet.change(ctx, c, http.MethodPost, under("gateways", id)+"/join-token", m)
@@ -179,7 +183,7 @@ func gatewaysJoin(f *flag.FlagSet) action {
 		token := d.text("join_token")
 		switch {
 		case *out != "":
-			if err := writeSecret(*out, token); err != nil {
+			if err := file.keep(token); err != nil {
 				return err
 			}
 			delete(d, "join_token")
@@ -194,19 +198,6 @@ func gatewaysJoin(f *flag.FlagSet) action {
 		c.done(s, "%s\nOne box may ask with it to be %s, until %s. It is not shown again.", token, id, d.text("expires"))
 		return nil
 	}
-}
-
-// writeSecret makes a new file that only its owner reads.
-func writeSecret(name, secret string) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // named by the operator
-	if err != nil {
-		return usage("--out: %v", err)
-	}
-	if _, err := f.WriteString(secret + "\n"); err != nil {
-		_ = f.Close()
-		return err
-	}
-	return f.Close()
 }
 
 func gatewaysRequests(ctx context.Context, s *session, args []string) error {

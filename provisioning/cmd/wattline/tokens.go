@@ -86,6 +86,11 @@ func numbers(text string) ([]int, error) {
 }
 
 func (s *session) createToken(ctx context.Context, c *changing, m members, out string) error {
+	file, err := newSecretFile(out)
+	if err != nil {
+		return err
+	}
+	defer file.drop()
 	quiet := *s
 	quiet.json = false // the answer is printed here
 	d, err := quiet.change(ctx, c, http.MethodPost, "/api/v1/tokens", m)
@@ -94,8 +99,8 @@ func (s *session) createToken(ctx context.Context, c *changing, m members, out s
 		return err
 	}
 	if out != "" {
-		if err := writeSecret(out, d.text("secret")); err != nil {
-			return err
+		if err := file.keep(d.text("secret")); err != nil {
+			return fmt.Errorf("the token %s is made, and lost: %w; `wattline tokens delete %s` takes it away", d.text("id"), err, d.text("id"))
 		}
 		delete(d, "secret")
 	}
