@@ -1,6 +1,13 @@
 package registry
 
-import "github.com/wattline/wattline/shared/bus"
+import (
+	"go.etcd.io/bbolt"
+
+	"github.com/wattline/wattline/shared/bus"
+)
+
+// File is the store's file.
+func File(s *Store) *bbolt.DB { return s.db }
 
 // Heard remembers n topics of strangers as a registry does that hears them on
 // the bus, which would take minutes, and gives how many it kept.

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/wattline/wattline/cloud/registry"
 	"github.com/wattline/wattline/shared/contract"
 )
@@ -118,6 +120,23 @@ func fillUp(t *testing.T, dir string) {
 	}
 	if !t.Failed() {
 		fmt.Println("held")
+	}
+}
+
+// One record of the enrolment that cannot be read is that gateway's harm alone:
+// the others, places and tokens are published on.
+func TestAnEnrolmentThatCannotBeReadKeepsNobodyElseFromBeingTold(t *testing.T) {
+	o := newOffice(t)
+	before, err := registry.Say(o.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = registry.File(o.Store).Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte("enrolment")).Put([]byte("f1"), []byte("nonsense")) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after, err := registry.Say(o.Store); err != nil || after != before {
+		t.Errorf("%d topics instead of %d: %v", after, before, err)
 	}
 }
 

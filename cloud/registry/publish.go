@@ -60,8 +60,10 @@ func (r *Registry) sync(ctx context.Context, to publisher) {
 	seen := r.seen
 	r.mu.Unlock()
 	if err := r.publish(ctx, to, seen); err != nil && ctx.Err() == nil {
-		r.log.WarnContext(ctx, "registry not published", slog.Any("err", err))
-		poke(r.dirty)
+		if r.store.said.May("publish") {
+			r.log.WarnContext(ctx, "registry not published", slog.Any("err", err))
+		}
+		time.AfterFunc(publishAgain, func() { poke(r.dirty) })
 	}
 }
 

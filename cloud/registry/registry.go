@@ -25,6 +25,8 @@ const (
 	settle    = 200 * time.Millisecond
 	atOnce    = 64 // messages under way
 	syncTime  = time.Minute
+	// publishAgain is how long after a failure.
+	publishAgain = 5 * time.Second
 )
 
 // Config is what an operator says of the registry.

@@ -2,7 +2,7 @@ package registry
 
 import (
 	"context"
-	"errors"
+	"log/slog"
 
 	"go.etcd.io/bbolt"
 
@@ -31,16 +31,23 @@ type truster interface {
 	Listed() error
 }
 
-// describe adds to each gateway what others know of its trust.
+// describe adds to each gateway what others know of its trust. One of which that
+// can't be read is trusted no more; it must not keep the others from being told
+// of.
 func (s *Store) describe(infos []contract.GatewayInfo) error {
 	if s.trust == nil {
 		return nil
 	}
 	return s.db.View(func(tx *bbolt.Tx) error {
-		var errs []error
 		for i := range infos {
-			errs = append(errs, s.trust.Describe(tx, &infos[i]))
+			info := &infos[i]
+			if err := s.trust.Describe(tx, info); err != nil {
+				info.Trust, info.Certificates = contract.Revoked, nil
+				if s.said.May("trust " + info.Gateway) {
+					s.log.Error("gateway not trusted: its enrolment cannot be read; enrol it again", slog.String("gateway", info.Gateway), slog.Any("err", err))
+				}
+			}
 		}
-		return errors.Join(errs...)
+		return nil
 	})
 }
