@@ -114,6 +114,7 @@ func readings(f *flag.FlagSet) action {
 		{"to", "until this `time`"},
 		{"operation", "`name`: mean, max, min, sum, count, spread, integral, percentile..."},
 		{"every", "one value for each `span`: 5m, 1h, 1d"},
+		{"fill", "what empty spans hold: none, null, previous, linear or a number; none `without`"},
 		{"group-by", "device, row, column, type or floor, as a `list`"},
 		{"tz", "IANA `zone` of days"},
 		{"n", "the `n` of percentile, sample, top and bottom"},
@@ -129,7 +130,15 @@ func readings(f *flag.FlagSet) action {
 		}
 		q := l.query()
 		q.Set("measurement", cmp.Or(append(slices.Clone(args), "power")...))
-		q.Set("limit", fmt.Sprint(*limit))
+		sparse := q.Get("fill") == ""
+		if sparse && q.Get("every") != "" && !slices.Contains(unfilled, q.Get("operation")) {
+			q.Set("fill", "none")
+		}
+		ask := *limit
+		if table := !*csv && !s.json; table && ask > 0 && ask < maxValues {
+			ask++ // one more than is shown: it tells that there are more
+		}
+		q.Set("limit", fmt.Sprint(ask))
 		if q.Get("order") == "" && q.Get("operation") == "" && q.Get("from") == "" {
 			q.Set("order", "desc")
 		}
@@ -147,12 +156,20 @@ func readings(f *flag.FlagSet) action {
 		case s.json:
 			return s.raw(a.Body)
 		}
-		return s.series(a)
+		return s.series(a, *limit, sparse)
 	}
 }
 
-// series prints a line for each value.
-func (s *session) series(a *client.Answer) error {
+// maxValues is the most that the server gives of a series.
+const maxValues = 10_000_000
+
+// unfilled are the operations that give nothing for an empty span, and that take
+// no fill.
+var unfilled = []string{"bottom", "sample", "top", "distinct"}
+
+// series prints a line for each value, at most limit of a series; sparse leaves
+// out the spans that have none.
+func (s *session) series(a *client.Answer, limit int, sparse bool) error {
 	var answer struct {
 		Series []struct {
 			Unit   string         `json:"unit"`
@@ -164,15 +181,26 @@ func (s *session) series(a *client.Answer) error {
 		return err
 	}
 	var docs []document
+	cut := false
 	for _, one := range answer.Series {
+		if limit > 0 && len(one.Points) > limit {
+			one.Points, cut = one.Points[:limit], true
+		}
 		for _, p := range one.Points {
+			if sparse && p["value"] == nil {
+				continue
+			}
 			p["group"], p["unit"] = one.Group, one.Unit
 			docs = append(docs, p)
 		}
 	}
-	return s.table(docs, []column{
+	err := s.table(docs, []column{
 		col("TIME", "time"), col("PLACE", "id", "group.id"), {title: "GROUP", of: groupOf}, col("VALUE", "value"), col("UNIT", "unit"),
 	}, "Nothing was measured there and then.")
+	if err == nil && cut {
+		s.say("There are more; --limit %d shows as many again of each series.", 2*limit)
+	}
+	return err
 }
 
 // groupOf is what a series has in common, beside a single place.
