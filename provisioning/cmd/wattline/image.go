@@ -44,7 +44,10 @@ start the box asks to be the gateway, and "wattline gateways approve" lets it.
 
 --seed makes what cloud-init reads (data source NoCloud), as a directory or as an
 .iso, for boxes that start a system of their own. The image and the seed hold
-secrets: the join token, good for one box, and the key of the Wi-Fi.`,
+secrets: the join token, good for one box, and the key of the Wi-Fi.
+
+Only the newest join token of a gateway is good: a second image makes the first
+one useless, unless its box has been approved already.`,
 		examples: []string{
 			"wattline gateways image --floor 2 --base raspios.img.xz --out f2.img --ca ca.pem",
 			"wattline gateways image --all-floors --base raspios.img.xz --out images/ --ca ca.pem",
@@ -111,8 +114,13 @@ func gatewaysImage(f *flag.FlagSet) action {
 				return usage("--out: %v", err)
 			}
 		}
+		noted, err := s.enrolments(ctx)
+		if err != nil {
+			return err
+		}
 		for _, id := range gateways {
 			box.Gateway = id
+			s.noteJoin(noted[id], id)
 			if err := o.make(ctx, s, box); err != nil {
 				return fmt.Errorf("%s: %w", id, err)
 			}

@@ -115,6 +115,27 @@ func TestAnImagePerFloor(t *testing.T) {
 	r.wants(t, exitDone, `"arch": "amd64"`, "")
 }
 
+func TestAnImageThatVoidsAnotherSaysSo(t *testing.T) {
+	dir := workshop(t)
+	c := newCloud(t, site())
+	c.answers["GET /api/v1/enrolments"] = `200 {"items":[{"gateway":"edge-f2","trust":"expected","join_expires":"2026-03-01T08:00:00Z"},{"gateway":"edge-f3","trust":"trusted","asked":{"key":"3f9a"}}]}`
+	c.answers["GET /api/v1/gateways/edge-f3"] = `200 {"gateway":"edge-f3"}`
+	c.answers["GET /api/v1/gateways/edge-f3b"] = `200 {"gateway":"edge-f3b"}`
+	seed := func(id string) result {
+		return c.run(t, "gateways", "image", "--gateway", id, "--seed", filepath.Join(dir, id+".iso"), "--arch", "amd64", "--ca", filepath.Join(dir, "ca.pem"),
+			"--edge", filepath.Join(dir, "wattline-edge"), "--enrolment", "https://cloud.example:8443", "--json")
+	}
+	c.answers["GET /api/v1/gateways/edge-f2"] = `200 {"gateway":"edge-f2"}`
+	seed("edge-f2").wants(t, exitDone, "", "edge-f2 has a join token that no box has used")
+	seed("edge-f3").wants(t, exitDone, "", "edge-f3 is trusted already")
+	c.run(t, "gateways", "image", "--gateway", "edge-f3", "--seed", filepath.Join(dir, "again.iso"), "--arch", "amd64", "--ca", filepath.Join(dir, "ca.pem"),
+		"--edge", filepath.Join(dir, "wattline-edge"), "--enrolment", "https://cloud.example:8443").wants(t, exitDone, "", "a box waits to be approved as edge-f3")
+	if r := seed("edge-f3b"); r.code != exitDone || r.stderr != "" {
+		t.Errorf("a gateway with nothing to lose: exit code %d, %s", r.code, r.stderr)
+	}
+	runAs(t, nil, "", "help", "gateways", "image").wants(t, exitDone, "a second image makes the first", "")
+}
+
 func TestImagesThatAreNotMade(t *testing.T) {
 	dir := workshop(t)
 	c := newCloud(t, site())
