@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -198,6 +199,9 @@ func vacant(out string, base *os.File, overwrite bool) error {
 // is whole and on the disk. After an error nothing of it is left.
 func replacing(name string, fill func(*os.File) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*.part")
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err // its name is nobody's
+	}
 	if err != nil {
 		return err
 	}

@@ -82,12 +82,32 @@ type looking struct {
 }
 
 func (l *looking) bind(f *flag.FlagSet) {
-	f.StringVar(&l.page, "page", defaultPage, "`address` of the gateway's own page")
+	l.page = defaultPage
+	f.Var((*pageFlag)(&l.page), "page", "`address` of the gateway's own page: a URL, or host:port")
 	f.Var(&l.data, "data", "`directory` whose disk and certificates are looked at; may be repeated; /var/lib/wattline without")
 }
 
+// pageFlag is the address of a page, with or without the scheme that it has on
+// the gateway itself.
+type pageFlag string
+
+func (p *pageFlag) String() string { return string(*p) }
+
+// Set takes http://host:port, and host:port as status.listen has it.
+func (p *pageFlag) Set(v string) error {
+	if !strings.Contains(v, "://") {
+		v = "http://" + v
+	}
+	u, err := url.Parse(v)
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return errors.New("want a URL or host:port, as 127.0.0.1:8081")
+	}
+	*p = pageFlag(strings.TrimSuffix(v, "/"))
+	return nil
+}
+
 func (l *looking) options(s *session) doctor.Options {
-	return doctor.Options{Server: asker{s}, Address: s.server, Version: version, Page: strings.TrimSuffix(l.page, "/"), Data: l.data.or(dataDirs)}
+	return doctor.Options{Server: asker{s}, Address: s.server, Version: version, Page: l.page, Data: l.data.or(dataDirs)}
 }
 
 func doctorRun(f *flag.FlagSet) action {
@@ -200,7 +220,7 @@ func writeBundle(ctx context.Context, b *doctor.Bundle, name string) (string, er
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), ".wattline-*") // mode 0600
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("write %s: %w", name, reason(err))
 	}
 	err = errors.Join(b.Write(ctx, f), f.Close())
 	if err == nil {

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	_ "time/tzdata" // zones are checked here, on machines that may have none
 
@@ -62,7 +63,11 @@ one useless, unless its box has been approved already.`,
 
 func (o *flashing) bind(f *flag.FlagSet) {
 	f.StringVar(&o.gateway, "gateway", "", "the `id` of the gateway that the box becomes")
-	f.StringVar(&o.floor, "floor", "", "or the `number` of its floor")
+	f.Func("floor", "or the `number` of its floor", func(v string) error {
+		n, err := parseWhole(v)
+		o.floor = strconv.Itoa(n)
+		return err
+	})
 	f.BoolVar(&o.all, "all-floors", false, "one for each gateway that is not trusted yet; --out is a directory")
 	f.StringVar(&o.base, "base", "", "the `image` to copy: .img, .img.xz, .img.gz")
 	f.StringVar(&o.out, "out", "", "`file` for the image, or directory with --all-floors")
@@ -185,18 +190,18 @@ func (o *flashing) network(ctx context.Context, s *session) (n flash.Network, er
 	n = flash.Network{SSID: o.wifi, Country: o.country}
 	if o.address != "" {
 		if n.Address, err = netip.ParsePrefix(o.address); err != nil {
-			return n, usage("--address: %v", err)
+			return n, usage("--address: %q is no address with the length of its prefix, as 10.2.0.5/22", o.address)
 		}
 	}
 	if o.router != "" {
 		if n.Router, err = netip.ParseAddr(o.router); err != nil {
-			return n, usage("--router: %v", err)
+			return n, usage("--router: %q is no address, as 10.2.0.1", o.router)
 		}
 	}
 	for _, text := range split(o.dns) {
 		one, err := netip.ParseAddr(text)
 		if err != nil {
-			return n, usage("--dns: %v", err)
+			return n, usage("--dns: %q is no address, as 10.2.0.1", text)
 		}
 		n.DNS = append(n.DNS, one)
 	}

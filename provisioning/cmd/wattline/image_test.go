@@ -155,7 +155,7 @@ func TestImagesThatAreNotMade(t *testing.T) {
 		"no program":          {append(append([]string{"--floor", "2", "--arch", "arm64"}, image...), ca...), exitUsage, "make edges"},
 		"which processor?":    {append(append([]string{"--floor", "2"}, image...), ca...), exitUsage, "--arch"},
 		"nobody to ask":       {append(append([]string{"--floor", "2", "--wifi", "office"}, image...), ca...), exitUsage, "--wifi-passphrase-file"},
-		"an address":          {append(append([]string{"--floor", "2", "--address", "10.2.0.5"}, image...), ca...), exitUsage, "--address"},
+		"an address":          {append(append([]string{"--floor", "2", "--address", "10.2.0.5"}, image...), ca...), exitUsage, "as 10.2.0.5/22"},
 		"not an image":        {append(append([]string{"--floor", "2", "--base", at("ca.pem"), "--out", at("x.img")}, ca...), edge...), exitNotDone, "not a disk image"},
 		"another base":        {append(append([]string{"--floor", "2", "--base", at("none.img"), "--out", at("x.img")}, ca...), edge...), exitNotDone, "none.img"},
 		"a cloud without TLS": {append(append([]string{"--floor", "2", "--ca", at("ca.pem")}, image...), edge...), exitNotDone, "https"},

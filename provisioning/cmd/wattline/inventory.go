@@ -162,7 +162,7 @@ func exportFile(f *flag.FlagSet) action {
 func replaceFile(name string, text []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(name), ".wattline-*")
 	if err != nil {
-		return err
+		return fmt.Errorf("write %s: %w", name, reason(err))
 	}
 	_, err = f.Write(text)
 	if err == nil {
@@ -176,7 +176,7 @@ func replaceFile(name string, text []byte) error {
 	}
 	if err != nil {
 		_ = os.Remove(f.Name()) //nolint:gosec // made above
-		return fmt.Errorf("write %s: %w", name, err)
+		return fmt.Errorf("write %s: %w", name, reason(err))
 	}
 	return nil
 }

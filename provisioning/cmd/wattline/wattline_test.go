@@ -148,6 +148,8 @@ func TestMistakesInTheCommandLine(t *testing.T) {
 		"a power that is none":     {[]string{"devices", "change", "sp_g1", "--max-power", "NaN"}, "-max-power: not a number"},
 		"a power without end":      {[]string{"devices", "change", "sp_g1", "--max-power", "1e999"}, "-max-power: not a number"},
 		"a floor that is none":     {[]string{"switch", "on", "--floor", "abc"}, "-floor: not a whole number"},
+		"a floor of an image":      {[]string{"gateways", "image", "--floor", "abc"}, "-floor: not a whole number"},
+		"a page that is none":      {[]string{"doctor", "gateway", "--page", "ftp://x"}, "want a URL or host:port"},
 		"deleting without a yes":   {[]string{"devices", "delete", "sp_g1"}, "Say --yes"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -302,7 +304,8 @@ func TestExportReplacesAFileAsAWhole(t *testing.T) {
 		t.Errorf("asked for %s", got)
 	}
 	c.run(t, "export").wants(t, exitDone, "default_floor: 1", "")
-	c.run(t, "export", "--out", filepath.Join(t.TempDir(), "no", "such.csv")).wants(t, exitNotDone, "", "no such file or directory")
+	nowhere := filepath.Join(t.TempDir(), "no", "such.csv")
+	c.run(t, "export", "--out", nowhere).wants(t, exitNotDone, "", "write "+nowhere+": no such file or directory\n")
 }
 
 func TestASecretIsShownOnceOrGoesIntoAFile(t *testing.T) {
