@@ -60,7 +60,7 @@ func (m Mistake) String() string {
 	case m.Field != "":
 		where = m.Field
 	}
-	if where == "" {
+	if where == "" || strings.HasPrefix(m.Detail, where+": ") {
 		return m.Detail
 	}
 	return where + ": " + m.Detail
@@ -77,12 +77,23 @@ func (p *ProblemError) Error() string {
 		b.WriteString("; " + cure)
 	}
 	for _, m := range p.Errors {
-		if m.Detail == p.Detail {
-			continue // said already
+		if p.says(m) {
+			continue
 		}
 		b.WriteString("\n  " + m.String())
 	}
 	return b.String()
+}
+
+// says tells whether the detail has a mistake already: the registry begins with
+// the first, and how many more there are.
+func (p *ProblemError) says(m Mistake) bool {
+	detail := p.Detail
+	if i := strings.LastIndex(detail, " (and "); i >= 0 && strings.HasSuffix(detail, " more)") {
+		detail = detail[:i]
+	}
+	said := m.String()
+	return detail == m.Detail || detail == said || strings.HasSuffix(detail, ": "+said)
 }
 
 // cure is what a person can do.

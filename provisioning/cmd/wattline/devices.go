@@ -122,7 +122,7 @@ func devicesChange(f *flag.FlagSet) action {
 }
 
 func devicesDelete(f *flag.FlagSet) action {
-	return deleting(f, "devices", "the ids of places", "%s is deleted; its readings stay.", "Delete %d places? Their readings stay")
+	return deleting(f, "devices", "the ids of places", "%s is deleted; its readings stay.", question{"Delete %s, whose readings stay", "Delete %d places, whose readings stay"})
 }
 
 func devicesProtect(f *flag.FlagSet) action {

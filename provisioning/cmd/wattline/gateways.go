@@ -151,7 +151,7 @@ func gatewaysChange(f *flag.FlagSet) action {
 }
 
 func gatewaysDelete(f *flag.FlagSet) action {
-	return deleting(f, "gateways", "the ids of gateways", "%s is deleted.", "Delete %d gateways")
+	return deleting(f, "gateways", "the ids of gateways", "%s is deleted.", question{"Delete %s", "Delete %d gateways"})
 }
 
 // gatewaysJoin shows a secret once, on the screen or in a file of mode 0600.

@@ -105,5 +105,5 @@ func plugsUnplace(f *flag.FlagSet) action {
 }
 
 func plugsForget(f *flag.FlagSet) action {
-	return deleting(f, "plugs", "the MACs or deviceIds of plugs", "%s is forgotten.", "Forget %d plugs")
+	return deleting(f, "plugs", "the MACs or deviceIds of plugs", "%s is forgotten.", question{"Forget %s", "Forget %d plugs"})
 }

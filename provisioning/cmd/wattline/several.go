@@ -43,8 +43,19 @@ func stops(err error) bool {
 	return ok && e.code == exitUsage || codeFor(err) == exitAway || codeFor(err) == exitDenied
 }
 
+// question asks a person whether several things are meant: one is named, more
+// are counted.
+type question struct{ one, more string }
+
+func (q question) about(ids []string) string {
+	if len(ids) == 1 {
+		return fmt.Sprintf(q.one, ids[0]) + "?"
+	}
+	return fmt.Sprintf(q.more, len(ids)) + "?"
+}
+
 // deleting is the action of a command that deletes some of a list.
-func deleting(f *flag.FlagSet, list, what, done, question string) action {
+func deleting(f *flag.FlagSet, list, what, done string, q question) action {
 	c := &changing{}
 	c.bind(f)
 	yes := f.Bool("yes", false, "do not ask")
@@ -52,7 +63,7 @@ func deleting(f *flag.FlagSet, list, what, done, question string) action {
 		if err := some(args, what); err != nil {
 			return err
 		}
-		if err := s.confirm(*yes || c.dry, fmt.Sprintf(question, len(args))+"?"); err != nil {
+		if err := s.confirm(*yes || c.dry, q.about(args)); err != nil {
 			return err
 		}
 		return s.each(c, args, func(c *changing, id string) error {

@@ -116,7 +116,7 @@ func (s *session) createToken(ctx context.Context, c *changing, m members, out s
 }
 
 func tokensDelete(f *flag.FlagSet) action {
-	return deleting(f, "tokens", "the names or ids of tokens", "%s is let in no longer.", "Delete %d tokens")
+	return deleting(f, "tokens", "the names or ids of tokens", "%s is let in no longer.", question{"Delete %s", "Delete %d tokens"})
 }
 
 func auditList(f *flag.FlagSet) action {

@@ -150,7 +150,9 @@ func TestMistakesInTheCommandLine(t *testing.T) {
 		"a floor that is none":     {[]string{"switch", "on", "--floor", "abc"}, "-floor: not a whole number"},
 		"a floor of an image":      {[]string{"gateways", "image", "--floor", "abc"}, "-floor: not a whole number"},
 		"a page that is none":      {[]string{"doctor", "gateway", "--page", "ftp://x"}, "want a URL or host:port"},
-		"deleting without a yes":   {[]string{"devices", "delete", "sp_g1"}, "Say --yes"},
+		"deleting without a yes":   {[]string{"devices", "delete", "sp_g1"}, "Delete sp_g1, whose readings stay. Say --yes"},
+		"deleting two":             {[]string{"devices", "delete", "sp_g1", "sp_g2"}, "Delete 2 places, whose readings stay. Say --yes"},
+		"forgetting one":           {[]string{"plugs", "forget", "AC:84:C6:59:D9:A1"}, "Forget AC:84:C6:59:D9:A1. Say --yes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runAs(t, map[string]string{"WATTLINE_TOKEN": "secret"}, "", c.args...).wants(t, exitUsage, "", c.want)
@@ -230,11 +232,17 @@ func TestProblemsSayWhatToDo(t *testing.T) {
 		"too often":          {problem(429, "slower"), exitNotDone, "wait 1s"},
 		"no broker":          {problem(503, "no connection to the broker"), exitAway, "`wattline doctor cloud`"},
 		"mistakes":           {`400 {"status":400,"detail":"the request has 2 mistakes","errors":[{"pointer":"/label","detail":"too long"},{"parameter":"floor","detail":"no"}]}`, exitNotDone, "\n  label: too long\n  floor: no\n"},
+		"a mistake twice":    {`400 {"status":400,"detail":"max_power_w: \"9\" is too much","errors":[{"pointer":"/max_power_w","detail":"\"9\" is too much"}]}`, exitNotDone, "show: max_power_w: \"9\" is too much\n"},
+		"one and more":       {`400 {"status":400,"detail":"label: long (and 1 more)","errors":[{"pointer":"/label","detail":"long"},{"pointer":"/plug/mac","detail":"plug.mac: bad"}]}`, exitNotDone, "show: label: long (and 1 more)\n  plug.mac: bad\n"},
 		"something else":     {"500 <html>nginx</html>", exitNotDone, "not as a Wattline server does"},
 		"escapes in details": {problem(404, "no \x1b[2J"), exitNotDone, "no ?[2J"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			newCloud(t, map[string]string{"GET /api/v1/devices/sp_g1": c.answer}).run(t, "devices", "show", "sp_g1").wants(t, c.code, "", c.want)
+			r := newCloud(t, map[string]string{"GET /api/v1/devices/sp_g1": c.answer}).run(t, "devices", "show", "sp_g1")
+			r.wants(t, c.code, "", c.want)
+			if strings.HasPrefix(c.want, "show: ") && r.stderr != "wattline devices "+c.want {
+				t.Errorf("said %q, want nothing twice: %q", r.stderr, c.want)
+			}
 		})
 	}
 }
