@@ -119,6 +119,7 @@ func TestEachTroubleIsFoundWithItsCure(t *testing.T) {
 		"a stranger":            {doctor.Site, "/api/v1/gateways", `"floor":1`, `"floor":null`, doctor.Warn, "the registry does not know it"},
 		"a place without plug":  {doctor.Site, "/api/v1/devices", `"address":"10.1.2.1"`, ``, doctor.Warn, "without a plug 1: sp_f1.g0"},
 		"a locked plug":         {doctor.Site, "/api/v1/plugs", `"device":"sp_f1.g0"`, `"device":"sp_f1.g0","problem":"locked"`, doctor.Warn, "locked 1: AC:84:C6:59:D9:A1 at sp_f1.g0"},
+		"an unsupported plug":   {doctor.Site, "/api/v1/plugs", `"device":"sp_f1.g0"`, `"device":"sp_f1.g0","problem":"unsupported"`, doctor.Warn, "shelly for plugs of Shelly"},
 		"a plug without place":  {doctor.Site, "/api/v1/plugs", `,"device":"sp_f1.g0"`, ``, doctor.Warn, "found and without a place 1"},
 		"missing batches":       {doctor.Site, "/api/v1/ledger", `"missing":0`, `"missing":2`, doctor.Fail, "2 batches are missing"},
 		"an incomplete ledger":  {doctor.Site, "/api/v1/ledger", `"complete":true`, `"complete":false`, doctor.Warn, "keeps its run open"},

@@ -80,7 +80,7 @@ func (o Options) plugs(ctx context.Context, r *Report) {
 	}
 	cures := map[string]string{
 		"locked":      "its firmware does not let others in: swap the plug, or set it back and keep it from the internet",
-		"unsupported": "no driver knows it: use an HS110",
+		"unsupported": "it has no meter, or the driver of its place is for another kind: hs110 is for the HS110, shelly for plugs of Shelly from the second generation on",
 		"vanished":    "see that it has power and Wi-Fi, or wattline plugs forget it",
 	}
 	problems := make([]string, 0, len(by))

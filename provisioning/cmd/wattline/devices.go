@@ -87,7 +87,7 @@ func devicesCreate(f *flag.FlagSet) action {
 	m.text(f, "address", "address", "`host` or host:port of its plug")
 	m.text(f, "mac", "mac", "MAC of its plug")
 	m.text(f, "device-id", "device_id", "40 hex digits of its plug")
-	m.text(f, "driver", "driver", "generation of its plug; hs110 without")
+	m.text(f, "driver", "driver", "`driver` of its plug, hs110 or shelly; hs110 without")
 	c.bind(f)
 	return func(ctx context.Context, s *session, args []string) error {
 		id, err := one(args, "the id of one place")

@@ -89,6 +89,9 @@ func (s *session) askRemove(ctx context.Context, file *inventory.File) error {
 	if d.Counts != nil {
 		n = d.Counts.Removed
 	}
+	if n == 1 {
+		return s.confirm(false, fmt.Sprintf("Take away %s, which %s does not name?", d.Removed[0].ID, file.Name))
+	}
 	return s.confirm(false, fmt.Sprintf("Take away %d places or gateways that %s does not name, such as %s?", n, file.Name, d.Removed[0].ID))
 }
 

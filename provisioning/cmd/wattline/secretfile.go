@@ -30,7 +30,7 @@ func (s *secretFile) keep(secret string) error {
 	}
 	_, err := s.file.WriteString(secret + "\n")
 	if err = errors.Join(err, s.file.Close()); err != nil {
-		_ = os.Remove(s.file.Name())
+		_ = os.Remove(s.file.Name()) //nolint:gosec // made above
 	}
 	s.file = nil
 	return err
@@ -40,7 +40,7 @@ func (s *secretFile) keep(secret string) error {
 func (s *secretFile) drop() {
 	if s.file != nil {
 		_ = s.file.Close()
-		_ = os.Remove(s.file.Name())
+		_ = os.Remove(s.file.Name()) //nolint:gosec // made above
 	}
 }
 

@@ -276,7 +276,7 @@ func TestImportSendsTheFileAndTellsItsMistakes(t *testing.T) {
 	if diff := cmp.Diff(want, c.asked); diff != "" {
 		t.Errorf("asked (-want +got):\n%s", diff)
 	}
-	c.run(t, "import", name, "--remove").wants(t, exitUsage, "", "such as sp_f1.g7. Say --yes")
+	c.run(t, "import", name, "--remove").wants(t, exitUsage, "", "Take away sp_f1.g7, which "+name+" does not name. Say --yes")
 	if got := c.asked[len(c.asked)-1].Query; got != "dry_run=true&format=csv&remove=true" {
 		t.Errorf("before asking, %s was asked", got)
 	}
