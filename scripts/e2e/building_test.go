@@ -60,10 +60,11 @@ func (b *building) founding() {
 	}
 }
 
-// enrolment: each box starts with its join token and waits to be approved.
+// enrolment: each box starts from a card of its own and waits to be approved.
 func (b *building) enrolment() {
+	base := b.blankCard()
 	for floor := 1; floor <= 3; floor++ {
-		b.boxes = append(b.boxes, b.newBox(boxID(floor), fmt.Sprintf("box%d", floor)))
+		b.boxes = append(b.boxes, b.newBox(boxID(floor), fmt.Sprintf("box%d", floor), b.flash(boxID(floor), base)))
 	}
 	for _, box := range b.boxes {
 		box.start()
@@ -175,8 +176,8 @@ func (b *building) lostBox() {
 		b.t.Errorf("%d readings came from a stolen box", got)
 	}
 	box.kill()
-	// Its successor is a new card with the same name.
-	fresh := b.newBox(box.id, "box2b")
+	// Its successor is a new box with the same name, which has a system already.
+	fresh := b.newBox(box.id, "box2b", b.seed(box.id, filepath.Join(b.dir, "seed")))
 	fresh.start()
 	eventually(b.t, 30*time.Second, "the new box asks to be let in", func() bool {
 		return strings.Contains(b.wattline("gateways", "requests", "--json"), `"pending"`)

@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -83,22 +82,16 @@ func (b *building) write(name, text string) {
 	}
 }
 
-// newBox is a box with a fresh card: the seed that wattline makes for it, laid
-// out as cloud-init and the first start would. What is the machine's here is the
-// root directory, the clock, and the address of the status page.
-func (b *building) newBox(id, card string) *box {
+// newBox is a box with a fresh card: what wattline has made for its first start,
+// laid out as cloud-init would. What is the machine's here is the root directory,
+// the clock, and the address of the status page.
+func (b *building) newBox(id, card, userData string) *box {
 	b.t.Helper()
-	root, seed := filepath.Join(b.dir, card), filepath.Join(b.dir, card+".seed")
-	b.wattline("gateways", "image", "--gateway", id, "--seed", seed, "--arch", runtime.GOARCH, "--edge", program("wattline-edge"),
-		"--broker", "tls://"+b.ip+":8883", "--enrolment", "https://"+b.ip+":8443")
-	text, err := os.ReadFile(filepath.Join(seed, "user-data"))
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	root := filepath.Join(b.dir, card)
 	var data struct {
 		Files []struct{ Path, Content string } `json:"write_files"`
 	}
-	_, document, _ := strings.Cut(string(text), "\n") // behind #cloud-config; the rest is JSON
+	_, document, _ := strings.Cut(userData, "\n") // behind #cloud-config; the rest is JSON
 	if err := json.Unmarshal([]byte(document), &data); err != nil {
 		b.t.Fatal(err)
 	}
