@@ -101,13 +101,13 @@ func (p *packer) all(ctx context.Context) error {
 
 // put is the only way into the bundle, and goes through Scrub.
 func (p *packer) put(name, text string) error {
-	if n := len(text) - maxEntry; n > 0 {
-		text = fmt.Sprintf("(%d bytes before this are left out)\n", n) + text[n:]
-	}
-	for _, s := range p.b.Secrets {
+	for _, s := range p.b.Secrets { // before the cut, which could leave half of one
 		if s != "" {
 			text = strings.ReplaceAll(text, s, hidden)
 		}
+	}
+	if n := len(text) - maxEntry; n > 0 {
+		text = fmt.Sprintf("(%d bytes before this are left out)\n", n) + text[n:]
 	}
 	text = Scrub(text)
 	if err := p.tar.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: int64(len(text)), ModTime: p.at, Format: tar.FormatPAX}); err != nil {
