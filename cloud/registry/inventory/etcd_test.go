@@ -60,11 +60,17 @@ func FuzzImport(f *testing.F) {
 		f.Add(format, text)
 	}
 	f.Add(inventory.YAML, []byte(head+"series: [{first: sp_f1.w.r0.c0, rows: 3, columns: 2, first_address: '10.1.1.1:9999'}]\nplaces: [{device: sp_f1.w.r0.c1, label: x}]\n"))
+	f.Add(inventory.CSV, []byte("device,label\nsp_f1.g1"))
 	f.Add(inventory.CSV, []byte("sep=;\r\n\r\nDevice;label\r\nsp_f1.g1;\"a\r\n''=b\"\r\n"))
 	f.Fuzz(func(t *testing.T, format string, text []byte) {
 		file, problem := inventory.Parse(format, text)
-		if (file == nil) == (problem == nil) {
-			t.Fatalf("both or neither of %v and %v", file, problem)
+		if file == nil && problem == nil {
+			t.Fatal("neither a file nor a problem")
+		}
+		if problem != nil && file != nil { // with a mistake in it nothing of it is taken
+			if plan, problem := inventory.Make(house(t), file, false); problem == nil {
+				t.Fatalf("a file with a mistake makes %v", plan)
+			}
 		}
 		if problem != nil {
 			return
