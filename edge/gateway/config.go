@@ -3,7 +3,6 @@ package gateway
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/wattline/wattline/edge/enrolment"
@@ -11,6 +10,7 @@ import (
 	"github.com/wattline/wattline/edge/status"
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/config"
+	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/pki"
 )
 
@@ -54,13 +54,10 @@ func DefaultConfig() Config {
 	}
 }
 
-// gatewayID is one topic level that fits into a client identifier.
-var gatewayID = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
-
 // Validate names every mistake by key.
 func (c Config) Validate() error {
 	var errs []error
-	if !gatewayID.MatchString(c.Gateway) {
+	if !contract.IsGatewayID(c.Gateway) {
 		errs = append(errs, fmt.Errorf("gateway: %q: a lower-case letter, then up to 62 lower-case letters, digits, _ or -, as in edge-f2", c.Gateway))
 	}
 	if c.Data == "" {

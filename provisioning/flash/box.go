@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/wattline/wattline/shared/config"
+	"github.com/wattline/wattline/shared/contract"
 )
 
 // Box is what one gateway is given.
@@ -53,11 +54,10 @@ type Network struct {
 }
 
 var (
-	gatewayID = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
-	hostname  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	account   = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
-	country   = regexp.MustCompile(`^[A-Z]{2}$`)
-	timeHost  = regexp.MustCompile(`^[A-Za-z0-9.:-]{1,253}$`)
+	hostname = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	account  = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
+	country  = regexp.MustCompile(`^[A-Z]{2}$`)
+	timeHost = regexp.MustCompile(`^[A-Za-z0-9.:-]{1,253}$`)
 )
 
 // filled is the box with its defaults.
@@ -76,7 +76,7 @@ func (b Box) validate(later bool) error {
 	b = b.filled()
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if !gatewayID.MatchString(b.Gateway) {
+	if !contract.IsGatewayID(b.Gateway) {
 		bad("gateway: %q is not an id such as edge-f2", b.Gateway)
 	}
 	if !hostname.MatchString(b.Hostname) {

@@ -1,6 +1,17 @@
 package contract
 
-import "github.com/wattline/wattline/shared/device"
+import (
+	"regexp"
+
+	"github.com/wattline/wattline/shared/device"
+)
+
+var gatewayID = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
+
+// IsGatewayID reports whether s has the form of a gateway's id: a lower-case
+// letter, then up to 62 lower-case letters, digits, _ or -. It is one topic level
+// and fits into a client identifier.
+func IsGatewayID(s string) bool { return gatewayID.MatchString(s) }
 
 // GatewayConfig is what a gateway needs to know of its floor, retained on
 // gateways/<gateway>/config. Version grows with each change.

@@ -20,7 +20,7 @@ func decode(r contract.RegistryRequest) (contract.EnrolmentRequest, *pki.Request
 	if err := json.Unmarshal(r.Content, &e); err != nil {
 		return e, nil, problem(contract.Invalid, "the enrolment is not an object with gateway, csr, and join_token or signature")
 	}
-	if !gatewayForm.MatchString(e.Gateway) || reserved[e.Gateway] {
+	if !contract.IsGatewayID(e.Gateway) || reserved[e.Gateway] {
 		return e, nil, problem(contract.Invalid, "gateway: %.80q is not the id of a gateway", e.Gateway)
 	}
 	csr, err := pki.ParseRequest([]byte(e.CSR), pki.Gateway, e.Gateway)

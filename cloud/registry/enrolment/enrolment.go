@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"regexp"
 	"sync"
 	"time"
 
@@ -142,15 +141,13 @@ func (s *Store) Retire(tx *bbolt.Tx, gateway string, request contract.RegistryRe
 // Listed writes the list of revoked certificates anew, after [Store.Retire].
 func (s *Store) Listed() error { return s.writeList() }
 
-var gatewayForm = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
-
 // reserved names are roles' at brokers that know clients by the common name only.
 var reserved = map[string]bool{"wattline": true}
 
 // check says what is wrong with a gateway's name.
 func (s *Store) check(tx *bbolt.Tx, gateway string) error {
 	switch {
-	case !gatewayForm.MatchString(gateway) || reserved[gateway]:
+	case !contract.IsGatewayID(gateway) || reserved[gateway]:
 		return problem(contract.Invalid, "%.80q is not the id of a gateway: a lower-case letter, then up to 62 lower-case letters, digits, _ or -, and not wattline", gateway)
 	case s.options.Known != nil && !s.options.Known(tx, gateway):
 		return problem(contract.NotFound, "there is no gateway %s: register it first", gateway)

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
 )
 
@@ -66,7 +67,6 @@ var placeFields = []field[Place]{
 }
 
 var (
-	gatewayForm  = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`) // as gateways hold their own id to
 	databaseForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
 	driverForm   = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
 	hostForm     = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`)
@@ -165,7 +165,7 @@ func setDatabase(to *string, v string) error {
 }
 
 func setGateway(to *string, v string) error {
-	if !gatewayForm.MatchString(v) {
+	if !contract.IsGatewayID(v) {
 		return fmt.Errorf("%.80q is not a lower-case letter and up to 62 lower-case letters, digits, _ or -, as in edge-f2", v)
 	}
 	*to = v
