@@ -44,7 +44,13 @@ type position struct {
 	newest, since device.Micros
 	settled       bool
 	// again are the entries after done that were taken in already.
-	again map[string]bool
+	again map[read]bool
+}
+
+// read is an entry that was read: of one instance, time and gateway tell them apart.
+type read struct {
+	at      device.Micros
+	gateway string
 }
 
 // settleAfter is how long a write may be under way, beyond every time-out: the
@@ -133,13 +139,13 @@ func (r *Reader) readOn(ctx context.Context, measurement, instance string, p *po
 		return nil
 	}
 	settled, begin := now-p.since > settleAfter, startOf(p.newest)
-	again := make(map[string]bool)
+	again := make(map[read]bool)
 	q := fmt.Sprintf(`SELECT * FROM %q WHERE "instance" = %s AND time > %du AND time <= %du`, measurement, influxql.String(instance), int64(p.done), int64(p.newest))
 	err := r.store.Query(ctx, Database, q, func(_ string, _ map[string]string, columns []string, rows [][]any) error {
 		for _, values := range rows {
 			row := rowOf(columns, values)
 			at, source := row.micros("time"), row.text("gateway")
-			key := fmt.Sprint(at, source)
+			key := read{at, source}
 			switch {
 			case at >= begin && !settled && !row.isWhole(columns):
 				continue
