@@ -21,11 +21,11 @@ const (
 	defaultDatabase = "sp"
 )
 
-// readingsParameters are those of influx_query, which checks their values, and
-// where to look. The format is negotiated by the header Accept.
+// readingsParameters are those of influx_query, which checks their values, where
+// to look, and whom to follow. The format is negotiated by the header Accept.
 var readingsParameters = []string{
 	"measurement", "database", "operation", "n", "unit", "id", "type", "floor", "row", "column", "from", "to",
-	"every", "group_by", "fill", "tz", "limit", "order",
+	"every", "group_by", "fill", "tz", "limit", "order", "predecessors",
 }
 
 // topicLevel is what may become a level of a topic.
@@ -39,7 +39,7 @@ var lostPlus = regexp.MustCompile(`^(\d{4}-\d\d-\d\dT[0-9:.]+) (\d\d:\d\d)$`)
 // readings is GET /api/v1/readings: series as JSON or CSV, or a SenML pack.
 func (s *Server) readings(c *fiber.Ctx) error {
 	q := readQuery(c)
-	q.allow(slices.Concat(readingsParameters, []string{"predecessors"})...)
+	q.allow(readingsParameters...)
 	s.followPredecessors(q)
 	measurement, database := q.text("measurement"), defaultDatabase
 	if measurement == "" {

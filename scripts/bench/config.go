@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -133,21 +131,7 @@ func building(poll time.Duration) string {
 }
 
 func importInventory(ctx context.Context, c *central, text string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.http+"/api/v1/inventory", bytes.NewReader([]byte(text)))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/yaml")
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	said, err := io.ReadAll(answer.Body)
-	if err == nil && answer.StatusCode != http.StatusOK {
-		err = errors.New(answer.Status + ": " + string(said[:min(len(said), 300)]))
-	}
-	return err
+	return send(ctx, c, http.MethodPost, "/api/v1/inventory", "application/yaml", []byte(text))
 }
 
 // versions are those that gateways have said they run.

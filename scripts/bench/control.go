@@ -61,11 +61,19 @@ func measureControl(ctx context.Context, b *bench) error {
 // put switches a plug through the API.
 func put(ctx context.Context, c *central, p contract.Plug, on bool) error {
 	body := fmt.Appendf(nil, `{"on": %t, "reason": "bench", "deadline_s": 10}`, on)
-	request, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+c.http+"/api/v1/devices/"+p.Device.String()+"/relay", bytes.NewReader(body))
+	if err := send(ctx, c, http.MethodPut, "/api/v1/devices/"+p.Device.String()+"/relay", "application/json", body); err != nil {
+		return fmt.Errorf("%v: %w", p.Device, err)
+	}
+	return nil
+}
+
+// send sends a body to the API, which must be pleased with it.
+func send(ctx context.Context, c *central, method, path, contentType string, body []byte) error {
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+c.http+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
-	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Content-Type", contentType)
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err
@@ -73,7 +81,7 @@ func put(ctx context.Context, c *central, p contract.Plug, on bool) error {
 	defer answer.Body.Close()
 	said, err := io.ReadAll(answer.Body)
 	if err == nil && answer.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%v: %s: %.300s", p.Device, answer.Status, said)
+		err = fmt.Errorf("%s: %.300s", answer.Status, said)
 	}
 	return err
 }
