@@ -114,7 +114,17 @@ func (b *Broker) listen(ctx context.Context, cfg Config, secure *tls.Config) err
 func (b *Broker) newListener(l net.Listener, secure *tls.Config, most int) *listener {
 	n := newListener(l, secure, most, b.limits, b.counted, b.guard.log)
 	n.left, n.bad = b.guard.leave, b.guard.handshakeFailed
+	n.dismiss = func() { b.dismiss(n.ID()) }
 	return n
+}
+
+// dismiss tells the clients of a listener that the broker ends.
+func (b *Broker) dismiss(listener string) {
+	for _, c := range b.server.Clients.GetAll() {
+		if c.Net.Listener == listener && !c.Closed() {
+			_ = b.server.DisconnectClient(c, packets.ErrServerShuttingDown)
+		}
+	}
 }
 
 func take(ctx context.Context, address, key string) (net.Listener, error) {

@@ -3,7 +3,9 @@ package broker_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -258,6 +260,57 @@ func TestCloseEndsEverythingSoon(t *testing.T) {
 	b.Close()
 	if took := time.Since(begin); took > 5*time.Second {
 		t.Errorf("took %v", took)
+	}
+}
+
+// mochi's own way of closing takes the lock of its clients twice, and stands
+// still for ever when one leaves between.
+func TestCloseWhileClientsComeAndGo(t *testing.T) {
+	for range 50 {
+		b := start(t)
+		stop := make(chan struct{})
+		met := make(chan struct{}, 8)
+		var clients sync.WaitGroup
+		for range cap(met) {
+			clients.Go(func() { comeAndGo(t, b.Addr(), met, stop) })
+		}
+		for range cap(met) {
+			<-met
+		}
+		closed := make(chan struct{})
+		go func() { b.Close(); close(closed) }()
+		select {
+		case <-closed:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the broker does not close")
+		}
+		close(stop)
+		clients.Wait()
+	}
+}
+
+// comeAndGo connects and leaves again and again, until stop or until nobody
+// answers; met hears of its first answers.
+func comeAndGo(t *testing.T, address string, met chan<- struct{}, stop <-chan struct{}) {
+	t.Helper()
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			return
+		}
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		_, _ = c.Write(frame(connectPacket<<4, connectBody("", 4, 0, "", "", "", "")))
+		_, _ = io.ReadFull(c, make([]byte, 4))
+		_ = c.Close()
+		select {
+		case met <- struct{}{}:
+		default:
+		}
 	}
 }
 
