@@ -38,6 +38,8 @@ type Config struct {
 	SPCommand spcommand.Config `yaml:"sp_command"`
 	HTTP      api.HTTP         `yaml:"http"`
 	IoToad    api.IoToad       `yaml:"iotoad"`
+	// InfluxData limits what one source may use of the storage.
+	InfluxData influxdata.Config `yaml:"influx_data"`
 	// Republish says what is measured in plain words, and to Home Assistant.
 	Republish republish.Config `yaml:"republish"`
 	// Copies names further databases that get what goes into one.
@@ -60,7 +62,7 @@ func DefaultConfig() Config {
 	c := Config{
 		Data: "var/cloud", Broker: broker.DefaultConfig(), Influx: influx.DefaultConfig(), InfluxD: influxd.DefaultConfig(),
 		Registry: registry.DefaultConfig(), SPCommand: spcommand.DefaultConfig(), HTTP: door.HTTP, IoToad: door.IoToad,
-		Republish: republish.DefaultConfig(),
+		InfluxData: influxdata.DefaultConfig(), Republish: republish.DefaultConfig(),
 	}
 	if c.InfluxD.Dir == "" {
 		c.InfluxD.Dir = "influxdb"
@@ -81,7 +83,7 @@ func (c *Config) Validate() error {
 	}
 	errs = append(errs, config.Key("mqtt.tls", c.MQTT.TLS.Validate()), config.Key("broker", c.Broker.Validate()), config.Key("influxd", c.InfluxD.Validate()),
 		config.Key("registry", c.Registry.Validate()), config.Key("sp_command", c.SPCommand.Validate()), config.Key("http", c.HTTP.Validate()),
-		config.Key("iotoad", c.IoToad.Validate()), config.Key("republish", c.Republish.Validate()))
+		config.Key("iotoad", c.IoToad.Validate()), config.Key("influx_data", c.InfluxData.Validate()), config.Key("republish", c.Republish.Validate()))
 	if c.Influx.URL != "" {
 		errs = append(errs, config.Key("influx", c.Influx.Validate()))
 	}

@@ -195,7 +195,8 @@ func (s *Server) hooks() []part {
 	book := ledger.NewBook(s.store, hook.Instance(), nil)
 	m := s.metrics
 	storing := influxdata.New(influxdata.Options{
-		Store: s.store, Ledger: book, Copies: s.config.Copies,
+		Store: s.store, Ledger: book, Copies: s.config.Copies, Limits: s.config.InfluxData.Limits,
+		Limited:     m.CounterVec("wattline_influx_data_limited_total", "Messages not taken because their source was beyond a limit, by which.", 10, "limit"),
 		Messages:    m.Counter("wattline_influx_data_messages_total", "Messages heard."),
 		Points:      m.Counter("wattline_influx_data_points_total", "Points stored, repeated ones included."),
 		Malformed:   m.Counter("wattline_influx_data_malformed_total", "Messages that could not be read."),

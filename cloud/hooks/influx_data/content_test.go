@@ -204,8 +204,8 @@ func TestAFullQueueDiscardsAndNeverBlocks(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for range 3000 {
-			s.Take(pack("a-1", reading("g1")))
+		for i := range 3000 {
+			s.Take(packOf(fmt.Sprint("g", i%10), "a-1", reading("g1")))
 		}
 	}()
 	select {
@@ -218,8 +218,8 @@ func TestAFullQueueDiscardsAndNeverBlocks(t *testing.T) {
 		t.Errorf("%v %s", err, text.String())
 	}
 	big := newHook(t, func(o *influxdata.Options) { o.Discarded = r.Counter("wattline_y_discarded_total", "x") })
-	for range 10 {
-		big.Take(bus.Message{Topic: "data/g/influx_data", Payload: make([]byte, 10<<20)})
+	for i := range 10 {
+		big.Take(bus.Message{Topic: fmt.Sprintf("data/g%d/influx_data", i), Payload: make([]byte, 10<<20)})
 	}
 	text.Reset()
 	if err := r.WriteText(&text); err != nil || !strings.Contains(text.String(), "wattline_y_discarded_total 4\n") {
@@ -248,7 +248,9 @@ func (l *lines) Handle(_ context.Context, r slog.Record) error {
 func TestMalformedIsLoggedOnceForASourceAndMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &lines{Handler: slog.DiscardHandler, got: make(map[string]int)}
-		h := influxdata.New(influxdata.Options{Store: discard{}, Ledger: discard{}}, slog.New(log))
+		limits := influxdata.DefaultConfig().Limits
+		limits.Sources = 10_000
+		h := influxdata.New(influxdata.Options{Store: discard{}, Ledger: discard{}, Limits: limits}, slog.New(log))
 		bad := func(source string) {
 			h.Handle(t.Context(), []bus.Message{{Topic: "data/" + source + "/influx_data/sp", Payload: []byte("x")}}, discard{}.send)
 		}

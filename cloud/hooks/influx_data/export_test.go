@@ -13,12 +13,12 @@ import (
 // Both reads a message by the short way and by the long way. That the two agree
 // can be seen from inside only. quick is false where the short way gave up.
 func Both(h *Hook, m bus.Message) (quick, same bool, why string) {
-	long := &message{payload: m.Payload}
+	long := &message{payload: m.Payload, shelf: &shelf{}}
 	var err error
 	if long.envelope, err = bus.Decode(m.Payload); err == nil {
 		err = h.readRecords(long)
 	}
-	short := &message{payload: m.Payload}
+	short := &message{payload: m.Payload, shelf: &shelf{}}
 	if !h.readQuickly(short) {
 		return false, true, ""
 	}

@@ -45,6 +45,11 @@ type Options struct {
 	// Pause waits; nil means really.
 	Pause func(ctx context.Context, d time.Duration) error
 
+	// Limits of each source; the zero value means the defaults.
+	Limits Limits
+	// Limited counts messages that were not taken because of them, by which.
+	Limited *metrics.CounterVec
+
 	// Unsaid counts batches that not even the quarantine or the ledger takes, or
 	// over which the code panics.
 	Messages, Points, Malformed, Discarded, NotNow, Quarantined, Misdirected, Unsaid *metrics.Counter
@@ -56,6 +61,8 @@ type Hook struct {
 	log      *slog.Logger
 	queue    *hook.Queue
 	instance string // names this run in the quarantine
+	limits   *limits
+	tallies  tallies
 
 	mu     sync.Mutex           // protects what follows
 	logged map[string]time.Time // malformed messages, by source
@@ -73,7 +80,11 @@ func New(options Options, log *slog.Logger) *Hook {
 	if options.Pause == nil {
 		options.Pause = pause
 	}
+	if options.Limits == (Limits{}) {
+		options.Limits = DefaultConfig().Limits
+	}
 	return &Hook{
+		limits: newLimits(options.Limits, options.Now), tallies: tallies{of: make(map[string]*tally)},
 		options: options, log: log, queue: hook.NewQueue(queueLength, queueBytes), instance: hook.Instance(),
 		logged: make(map[string]time.Time), away: make(map[string]bool), tagged: make(map[string]bool),
 	}
@@ -102,17 +113,23 @@ func (h *Hook) Run(ctx context.Context, options bus.Options) error {
 	for range writers {
 		workers.Go(func() { h.work(ctx, send) })
 	}
+	workers.Go(func() { h.reports(ctx) })
 	err := link.Run(ctx)
 	cancel() // a link that can never be gives up before ctx ends
 	workers.Wait()
 	return err
 }
 
-// Take queues a message, or discards it when the queue is full: without a
-// receipt its source keeps it. It never blocks.
+// Take queues a message, or discards it when the queue is full or its source
+// beyond its limits: without a receipt its source keeps it. It never blocks.
 func (h *Hook) Take(m bus.Message) {
 	h.options.Messages.Inc()
+	if by := h.limits.enqueue(m); by != "" {
+		h.shed(context.Background(), senderIn(m), h.notNow(by))
+		return
+	}
 	if !h.queue.Put(m) {
+		h.limits.dequeue(m)
 		h.options.Discarded.Inc()
 	}
 }
@@ -137,6 +154,7 @@ func (h *Hook) gather(ctx context.Context, send func(string, []byte) error) (mes
 		select {
 		case m := <-h.queue.Next():
 			h.queue.Took(m)
+			h.limits.dequeue(m)
 			if msg := h.guardedRead(ctx, m, send); msg != nil {
 				messages = append(messages, msg)
 				lines += msg.records
@@ -167,13 +185,24 @@ func (h *Hook) guardedRead(ctx context.Context, m bus.Message, send func(string,
 		}
 	}()
 	msg, err := h.read(m)
-	if err != nil {
-		h.malformed(ctx, m.Topic, msg, err, send)
+	why, over := errors.AsType[*limited](err)
+	if err != nil && !over {
+		if why = h.unread(msg, err); why == nil {
+			h.malformed(ctx, m.Topic, msg, err, send)
+			return nil
+		}
+	}
+	if why != nil {
+		h.shed(ctx, senderIn(m), why)
 		return nil
 	}
 	if to := msg.envelope.ResponseTopic; to != "" && !hook.MayAnswer(to, msg.topic.Source) {
 		h.options.Misdirected.Inc()
 		msg.envelope.ResponseTopic = ""
+	}
+	if why := h.accept(msg); why != nil {
+		h.shed(ctx, msg.topic.Source, why)
+		return nil
 	}
 	return msg
 }

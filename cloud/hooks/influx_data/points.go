@@ -84,6 +84,12 @@ func point(dst []byte, r senml.Record) ([]byte, error) {
 	return line.Append(dst, measurement, tags[:], fields[:], int64(r.Time)), nil
 }
 
+// seriesOf is the series of a record that is a point.
+func seriesOf(r senml.Record) (uint64, error) {
+	id, measurement, err := hook.SplitName(r.Name)
+	return seriesHash(id, measurement, r.Unit), err
+}
+
 func fieldOf(r senml.Record) (line.Field, error) {
 	switch r.Kind {
 	case senml.Number, senml.Bool:

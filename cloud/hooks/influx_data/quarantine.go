@@ -27,6 +27,15 @@ func (h *Hook) quarantine(ctx context.Context, messages []*message) error {
 		if m.fate != quarantined {
 			continue
 		}
+		if !h.limits.mayQuarantine(m) {
+			why := h.notNow(byQuarantine)
+			m.fate, m.reason, m.limited = unsaid, why.text, true
+			h.options.Limited.With(why.by).Inc()
+			if h.mayLog("limited " + m.topic.Source) {
+				h.log.WarnContext(ctx, "batch neither stored nor quarantined: its source keeps it", slog.String("source", m.topic.Source), slog.String("batch", m.envelope.ID), slog.Any("err", why))
+			}
+			continue
+		}
 		lines := h.quarantineLines(m, h.tick())
 		err := h.untilDone(ctx, "quarantine", func(ctx context.Context) error { return h.options.Store.Write(ctx, SystemDatabase, lines) })
 		switch {

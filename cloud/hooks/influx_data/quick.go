@@ -3,6 +3,7 @@ package influxdata
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -32,13 +33,18 @@ type quick struct {
 	// heads are the lines of names and units up to the value. When young is
 	// full it becomes old and what is still in use moves back: bounded, and a
 	// stranger who sends a new name each time cannot make it useless.
-	young, old map[string]string
+	young, old map[string]*head
 	key        []byte
 	number     []byte
 
 	at     device.Micros // the time that stamp is the text of
 	stamp  []byte
 	latest device.Micros // accepted
+
+	limits *limits
+	shelf  *shelf   // of the message; nil counts no series
+	fresh  []uint64 // series that are not on it
+	reads  uint64   // messages so far
 }
 
 // base holds the base fields of a pack (RFC 8428 section 4.1).
@@ -53,7 +59,7 @@ const (
 	maxHeadKey = 320    // bytes of name and unit
 )
 
-func newQuick() *quick { return &quick{young: make(map[string]string)} }
+func newQuick(l *limits) *quick { return &quick{limits: l, young: make(map[string]*head)} }
 
 // read fills in what an envelope says, and the lines of its records. False means
 // that it gave up, and m is as it was.
@@ -64,14 +70,16 @@ func (q *quick) read(text []byte, now device.Micros, m *message) bool {
 	*q = quick{
 		text: text, lines: q.lines[:0], latest: now + ahead, young: q.young, old: q.old,
 		key: q.key, number: q.number, stamp: q.stamp, at: q.at,
+		limits: q.limits, shelf: m.shelf, fresh: q.fresh[:0], reads: q.reads + 1,
 	}
-	defer func() { q.text, q.base = nil, base{} }()
+	defer func() { q.text, q.base, q.shelf = nil, base{}, nil }()
 	var e bus.Envelope
 	if !q.envelope(&e) {
 		return false
 	}
 	m.envelope, m.lines = e, bytes.Clone(q.lines)
 	m.records, m.from, m.to = q.records, q.from, q.to
+	m.fresh = slices.Clone(q.fresh)
 	return true
 }
 
@@ -254,11 +262,14 @@ func (q *quick) point(name, unit, value []byte, at device.Micros) bool {
 	if at < earliest || at > q.latest {
 		return false
 	}
-	head, ok := q.head(name, unit)
+	h, ok := q.head(name, unit)
 	if !ok {
 		return false
 	}
-	q.lines = append(q.lines, head...)
+	if h.shelf != q.shelf {
+		q.meet(h)
+	}
+	q.lines = append(q.lines, h.text...)
 	if plainNumber(value) {
 		q.lines = append(q.lines, value...)
 	} else {

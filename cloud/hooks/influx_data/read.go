@@ -34,6 +34,23 @@ type message struct {
 	lines    []byte
 	fate     fate
 	reason   string // why it is quarantined
+	limited  bool   // unsaid, because its source is beyond a limit
+
+	counted bool     // its topic ends in the id of a numbered batch
+	shelf   *shelf   // where the series of its source are known
+	fresh   []uint64 // its series that are not on it
+}
+
+// numbered tells a batch that counts, and that waits for its receipt.
+func (m *message) numbered() bool {
+	if m.envelope.Batch == nil || m.envelope.ResponseTopic == "" {
+		return false
+	}
+	if m.topic.Batch != "" { // the same id
+		return m.counted
+	}
+	_, err := contract.ParseBatchID(m.envelope.ID)
+	return err == nil
 }
 
 // Bounds of what names a message: it goes into tags and answers.
@@ -52,6 +69,11 @@ func (h *Hook) read(m bus.Message) (*message, error) {
 	msg := &message{topic: topic, on: m.Topic, payload: m.Payload}
 	database, refused := Database(topic.Database)
 	msg.database = database
+	_, unnumbered := contract.ParseBatchID(topic.Batch)
+	msg.counted = unnumbered == nil
+	if msg.shelf = h.limits.shelf(msg); msg.shelf == nil {
+		return msg, h.notNow(bySources)
+	}
 	if refused != nil || !h.readQuickly(msg) {
 		if msg.envelope, err = bus.Decode(m.Payload); err != nil {
 			return msg, err
@@ -99,7 +121,7 @@ func (h *Hook) readQuickly(m *message) bool {
 	}
 	h.mu.Unlock()
 	if q == nil {
-		q = newQuick()
+		q = newQuick(h.limits)
 	}
 	ok := q.read(text, h.options.Now(), m)
 	h.mu.Lock()
@@ -126,8 +148,29 @@ func (h *Hook) readRecords(m *message) error {
 		}
 		m.from, m.to = min(m.from, r.Time), max(m.to, r.Time)
 	}
-	m.lines, err = Points(make([]byte, 0, 96*len(records)), records)
-	return err
+	if m.lines, err = Points(make([]byte, 0, 96*len(records)), records); err != nil {
+		return err
+	}
+	return h.meet(m, records)
+}
+
+// meet notes the series that the source of a message has not had before.
+func (h *Hook) meet(m *message, records []senml.Record) error {
+	met := make(map[uint64]bool)
+	for _, r := range records {
+		series, err := seriesOf(r)
+		if err != nil {
+			return err
+		}
+		if met[series] {
+			continue
+		}
+		met[series] = true
+		if !h.limits.has(m.shelf, series) {
+			m.fresh = append(m.fresh, series)
+		}
+	}
+	return nil
 }
 
 func clip(s string) string {

@@ -41,7 +41,13 @@ func (h *Hook) store(ctx context.Context, messages []*message) error {
 			toEnter = append(toEnter, m)
 		}
 	}
-	return h.enter(ctx, toEnter)
+	if err := h.enter(ctx, toEnter); err != nil {
+		return err
+	}
+	for _, m := range messages {
+		h.told(m)
+	}
+	return nil
 }
 
 // enter writes the ledger; when it refuses entries, one by one, so that one
