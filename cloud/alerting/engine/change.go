@@ -1,0 +1,101 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/wattline/wattline/cloud/alerting/rule"
+	"github.com/wattline/wattline/shared/device"
+)
+
+// SetRules watches by other rules from now on. Alerts of rules that are gone or
+// off end; those of rules that have changed fire on until a sample says that they
+// are over; what was pending under a changed condition begins anew.
+func (e *Engine) SetRules(file rule.File, now device.Micros) []Change {
+	e.now = max(e.now, now)
+	e.adopt(file)
+	e.out = e.out[:0]
+	byName := make(map[string]*rule.Rule)
+	for _, r := range e.rules {
+		byName[r.Name] = r
+	}
+	for k, i := range e.instances {
+		r := byName[k.rule]
+		if r == nil || r.Signal != i.rule.Signal {
+			e.drop(k, i)
+			continue
+		}
+		if !sameCondition(i.rule, r) {
+			i.run, i.ripe, i.memory, i.past = run{}, false, memory{}, run{}
+		}
+		i.rule = r
+	}
+	e.rewatch()
+	return e.sorted()
+}
+
+// Rehouse looks anew at what the house says, after places or gateways have
+// changed: what is gone can be in no trouble any more.
+func (e *Engine) Rehouse(now device.Micros) []Change {
+	e.now = max(e.now, now)
+	e.out = e.out[:0]
+	for k, i := range e.instances {
+		if !e.stands(i) {
+			e.drop(k, i)
+		}
+	}
+	e.rewatch()
+	return e.sorted()
+}
+
+// stands reports whether a subject is still there. Devices of agents that are no
+// gateways stand in no registry.
+func (e *Engine) stands(i *instance) bool {
+	switch i.subject.kind() {
+	case rule.OfGateway:
+		_, ok := e.house.Gateway(i.subject.Gateway)
+		return ok
+	case rule.OfDevice:
+		if _, ok := e.house.Place(i.subject.Device); ok {
+			return true
+		}
+		_, fromGateway := e.house.Gateway(i.source)
+		return !fromGateway
+	default:
+		return true
+	}
+}
+
+// drop forgets an instance and ends what it raised.
+func (e *Engine) drop(k instanceKey, i *instance) {
+	if i.alert != nil {
+		e.end(i, e.now)
+	}
+	delete(e.instances, k)
+}
+
+// rewatch matches rules and series anew.
+func (e *Engine) rewatch() {
+	kept := make(map[*instance]bool)
+	for k, s := range e.series {
+		e.watch(k, s)
+		for _, i := range s.watched {
+			kept[i] = true
+		}
+		if len(s.watched) == 0 && len(e.bySignal[k.signal]) == 0 {
+			delete(e.series, k)
+		}
+	}
+	for k, i := range e.instances {
+		if !kept[i] && (e.series[key{i.rule.Signal, i.subject}] != nil || i.alert == nil) {
+			e.drop(k, i)
+		}
+	}
+}
+
+func sameCondition(a, b *rule.Rule) bool {
+	x, y := a.Condition, b.Condition
+	same := func(p, q *float64) bool { return p == q || p != nil && q != nil && *p == *q }
+	return same(x.Above, y.Above) && same(x.AboveMaxPower, y.AboveMaxPower) && same(x.Below, y.Below) && same(x.Clear, y.Clear) &&
+		slices.Equal(x.Inside, y.Inside) && slices.Equal(x.Outside, y.Outside) && same(x.Equals, y.Equals) && same(x.Rising, y.Rising) &&
+		x.Changed == y.Changed && x.Flat == y.Flat && x.Absent == y.Absent && a.For == b.For && a.Hours == b.Hours
+}

@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/wattline/wattline/cloud/alerting/rule"
+	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
+)
+
+// Remembered is what an engine must not forget when it stops: what fires, what
+// has been pending for long, what was the last value of what may not change.
+type Remembered struct {
+	Rule    string          `json:"rule"`
+	Device  device.ID       `json:"device,omitzero"`
+	Gateway string          `json:"gateway,omitempty"`
+	Source  string          `json:"source,omitempty"`
+	Since   device.Micros   `json:"since,omitempty"`
+	Bad     device.Micros   `json:"bad,omitempty"` // newest bad sample
+	Last    device.Micros   `json:"last"`
+	Step    device.Micros   `json:"step,omitempty"`
+	At      device.Micros   `json:"at,omitempty"`
+	Value   float64         `json:"value,omitempty"`
+	Text    string          `json:"text,omitempty"`
+	Ripe    bool            `json:"ripe,omitempty"`
+	Calm    device.Micros   `json:"calm,omitempty"`
+	Raises  []device.Micros `json:"raises,omitempty"`
+	Told    device.Micros   `json:"told,omitempty"` // last reminder
+	Alert   *contract.Alert `json:"alert,omitempty"`
+}
+
+// Remember gives what an engine must know to go on, in no order. Alerts are
+// copies.
+func (e *Engine) Remember() []Remembered {
+	var all []Remembered
+	for k, i := range e.instances {
+		if i.alert == nil && i.run.since == 0 && i.memory.at == 0 && len(i.raises) == 0 {
+			continue
+		}
+		r := Remembered{
+			Rule: k.rule, Device: k.subject.Device, Gateway: k.subject.Gateway, Source: i.source, Since: i.run.since, Bad: i.run.last,
+			Last: i.last, Step: i.step, At: i.memory.at, Value: i.memory.value, Text: i.memory.text, Ripe: i.ripe, Calm: i.calm,
+			Raises: i.raises, Told: i.reminded,
+		}
+		if i.alert != nil {
+			a := *i.alert
+			a.Covers = slices.Clone(a.Covers)
+			r.Alert = &a
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// Recall goes on with what an engine remembered; call it once, before the first
+// sample. Alerts of rules that there are no more end.
+func (e *Engine) Recall(all []Remembered, now device.Micros) []Change {
+	e.now = max(e.now, now)
+	e.out = e.out[:0]
+	byName := make(map[string]*rule.Rule)
+	for _, r := range e.rules {
+		byName[r.Name] = r
+	}
+	for _, m := range all {
+		i := &instance{
+			rule: byName[m.Rule], subject: Subject{m.Device, m.Gateway}, source: m.Source, known: now, heard: now, run: run{m.Since, m.Bad}, last: m.Last, step: m.Step,
+			memory: memory{m.At, m.Value, m.Text}, ripe: m.Ripe, calm: m.Calm, raises: m.Raises, reminded: m.Told, alert: m.Alert, covers: make(covered),
+		}
+		if i.rule == nil {
+			if i.alert != nil {
+				i.rule = &rule.Rule{Name: m.Rule}
+				e.end(i, now)
+			}
+			continue
+		}
+		if i.alert != nil {
+			for _, subject := range i.alert.Covers {
+				i.covers.add(subject)
+			}
+		}
+		e.instances[instanceKey{m.Rule, i.subject}] = i
+		k := key{i.rule.Signal, i.subject}
+		if e.series[k] == nil && len(e.series) < MaxSeries {
+			e.series[k] = &series{source: m.Source}
+		}
+		if s := e.series[k]; s != nil {
+			s.last = max(s.last, m.Last)
+		}
+	}
+	for k, s := range e.series {
+		e.watch(k, s)
+	}
+	return e.sorted()
+}
