@@ -7,8 +7,9 @@
 //     switches and discovers ours.
 //   - mosquitto_*: Mosquitto as the broker, its command-line clients as a foreign
 //     hook and a foreign agent, and the cloud's roles in several processes.
-//   - iotoad_*: the requests of IoToad's clients, agents and components, one row
-//     each, as its documentation and code had them.
+//   - iotoad_*: IoToad's features by number, each shown on a running site, and
+//     what is different by the rows of docs/iotoad.md; the requests of its clients,
+//     agents and components, one row each, as its documentation and code had them.
 //   - hostile_*: wrong configurations, wrong queries, wrong messages, and two
 //     hundred clients that mean harm, while readings flow. Each must get a clear
 //     error, move a counter, and harm nobody: nothing lost, nothing grown.

@@ -44,7 +44,7 @@ func buildAndRun(m *testing.M) int {
 // build makes the programs of the tree as it is: a bin/ of yesterday proves
 // nothing.
 func build(dir string) error {
-	cmd := exec.Command("go", "build", "-o", dir+"/", "../../edge/cmd/wattline-edge", "../../cloud/cmd/wattline-cloud")
+	cmd := exec.Command("go", "build", "-o", dir+"/", "../../edge/cmd/wattline-edge", "../../edge/cmd/plugsim", "../../cloud/cmd/wattline-cloud", "../../provisioning/cmd/wattline")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the programs: %w\n%s", err, text)
 	}

@@ -34,6 +34,7 @@ type layout struct {
 	edge   string             // more lines of the gateway's
 	places string             // lines of the inventory, the first one empty
 	limits string             // more of the embedded broker's configuration
+	http   string             // more of the REST API's, as the members of a YAML flow mapping
 }
 
 // site is a running Wattline.
@@ -79,9 +80,9 @@ func newSite(t testing.TB, l layout) *site {
 func (s *site) mqtt() string { return cmp.Or(s.broker, "tcp://"+s.ip+":1883") }
 
 // startCloud runs one more process of the cloud.
-func (s *site) startCloud(name, roles string, port int, more string) {
+func (s *site) startCloud(name, roles string, port int, more string) *process {
 	s.t.Helper()
-	text := fmt.Sprintf("data: %s\nhttp: {listen: \"%s:%d\"}\nregistry: {inventory: %s}\n%s", s.file(name), s.ip, port, s.file("inventory.yaml"), more)
+	text := fmt.Sprintf("data: %s\nhttp: {listen: \"%s:%d\", %s}\nregistry: {inventory: %s}\n%s", s.file(name), s.ip, port, s.http, s.file("inventory.yaml"), more)
 	if s.broker == "" {
 		text += fmt.Sprintf("broker: {listen: \"%s:1883\", %s}\n", s.ip, s.limits)
 	} else {
@@ -96,6 +97,7 @@ func (s *site) startCloud(name, roles string, port int, more string) {
 	p := run(s.t, "wattline-cloud "+roles, filepath.Join(s.logs, name+".log"), program("wattline-cloud"), "-config", s.file(name+".yaml"), "-roles", roles)
 	s.clouds = append(s.clouds, p)
 	s.t.Cleanup(p.checkLog)
+	return p
 }
 
 func (s *site) ready() {
