@@ -110,6 +110,7 @@ func TestRolesOpenTheirRoutes(t *testing.T) {
 		"GET /api/v1/ledger": viewer, "GET /api/v1/events": viewer, "GET /api/v1/quarantine": viewer, "POST /api/v1/quarantine/00/replay": admin,
 		"GET /api/v1/site": viewer, "PATCH /api/v1/site": admin, "POST /api/v1/devices": admin, "PATCH /api/v1/devices/sp_f1.g0": admin,
 		"DELETE /api/v1/devices/sp_f1.g0": admin, "PUT /api/v1/devices/sp_f1.g0/plug": admin, "DELETE /api/v1/devices/sp_f1.g0/plug": admin,
+		"GET /api/v1/sources": viewer, "GET /api/v1/sources/x": viewer,
 		"GET /api/v1/plugs": viewer, "GET /api/v1/plugs/x": viewer, "DELETE /api/v1/plugs/x": admin, "POST /api/v1/gateways": admin,
 		"PATCH /api/v1/gateways/edge-f1": admin, "DELETE /api/v1/gateways/edge-f1": admin, "POST /api/v1/gateways/edge-f1/join-token": admin,
 		"POST /api/v1/gateways/edge-f1/approve": admin, "POST /api/v1/gateways/edge-f1/refuse": admin, "POST /api/v1/gateways/edge-f1/revoke": admin,

@@ -46,6 +46,8 @@ var v1Links = []link{
 	{"/api/v1/tokens/{id}", "DELETE: let somebody in no longer"},
 	{"/api/v1/audit", "GET ?who=&what=&object=&result=&from=&to=&limit=&cursor=: who changed or switched what, newest first"},
 	{"/api/v1/events", "GET: what happens, as server-sent events; floor, type, id, kind; Last-Event-ID"},
+	{"/api/v1/sources", "GET ?prefix=&from=&to=&limit=&cursor=: who sends data, gateways and agents, and what became of it"},
+	{"/api/v1/sources/{name}", "GET: one of them"},
 	{"/api/v1/ledger", "GET ?gateway=&from=&to=: what is proven to be stored"},
 	{"/api/v1/quarantine", "GET ?source=&from=&to=&limit=&cursor=: batches that could not be stored as they are"},
 	{"/api/v1/quarantine/{id}/replay", "POST, or POST {\"source\": \"...\"}: try one again"},

@@ -99,6 +99,8 @@ func (s *Server) houseRoutes(app *fiber.App) {
 	s.route(app, http.MethodGet, "/api/v1/readings", looks, s.readings)
 	s.route(app, http.MethodGet, "/api/v1/gateways", looks, s.gateways)
 	s.route(app, http.MethodGet, "/api/v1/gateways/:id", looks, s.gateway)
+	s.route(app, http.MethodGet, "/api/v1/sources", looksAll, s.sources)
+	s.route(app, http.MethodGet, "/api/v1/sources/:id", looksAll, s.source)
 	s.route(app, http.MethodGet, "/api/v1/events", looks, s.events)
 	s.route(app, http.MethodGet, "/api/v1/ledger", looks, s.ledger)
 	s.route(app, http.MethodGet, "/api/v1/quarantine", looks, s.quarantine)

@@ -95,7 +95,7 @@ var types = map[string]any{
 	"receipt.json#/oneOf/0/properties/data": contract.Receipts{}, "receipt.json#/oneOf/0/properties/data/properties/stored/items": contract.Receipt{},
 	"series.json": contract.Series{}, "series.json#/properties/points/items": contract.Point{},
 	"proof.json": ledger.Proof{}, "proof.json#/$defs/run": ledger.RunProof{},
-	"refusal.json": ledgerquery.Refusal{}, "audited.json": contract.Audited{},
+	"source.json": ledgerquery.Source{}, "refusal.json": ledgerquery.Refusal{}, "audited.json": contract.Audited{},
 	"switch_request.json": contract.SwitchRequest{}, "switch_request.json#/properties/select": contract.Select{},
 	"result.json": contract.Result{}, "switch_answer.json#/properties/data/anyOf/0": contract.SwitchAnswer{},
 	"gateway_command.json#/$defs/content":                                   contract.GatewayCommand{},

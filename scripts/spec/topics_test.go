@@ -52,6 +52,7 @@ func addresses() map[string]string {
 		"ledgerQuery":         must(bus.Query("ledger_query", "")),
 		"quarantineQuery":     must(bus.Query("ledger_query", "quarantine")),
 		"switchesQuery":       must(bus.Query("ledger_query", "switches")),
+		"sourcesQuery":        must(bus.Query("ledger_query", "sources")),
 		"replayCommand":       must(bus.Command("ledger_query", "replay")),
 		"switchCommand":       must(bus.Command("sp_command", "{target}")),
 		"state":               bus.StateTopic("{gateway}", "{device}"),

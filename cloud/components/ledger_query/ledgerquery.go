@@ -16,6 +16,11 @@
 // before a *; from and to (from <= time < to), limit and cursor. A page may have
 // fewer entries than limit and yet a next.
 //
+// On query/ledger_query/sources it lists who sends data, by name, with what the
+// storing hook counted of each: {"items": [Source], "next": cursor, empty on the
+// last page}. Parameters source (the whole name), prefix, from and to (of when it
+// was last heard), limit and cursor.
+//
 // command/ledger_query/replay with {"id": digest, "source": ...} publishes a
 // refused payload once more, byte by byte, on the topic that it came on. The
 // storing hook then decides anew, with the rules it has by then: what it accepts
@@ -179,8 +184,10 @@ func (c *Component) Query(ctx context.Context, r hook.Request, w Answer) error {
 		return c.count(c.list(ctx, r, w))
 	case "switches":
 		return c.count(c.switches(ctx, r, w))
+	case "sources":
+		return c.count(c.sources(ctx, r, w))
 	default:
-		return c.count(mistakes{"topic: " + clip(r.Subpath) + " is not asked here; there are " + Name + ", " + Name + "/quarantine and " + Name + "/switches"})
+		return c.count(mistakes{"topic: " + clip(r.Subpath) + " is not asked here; there are " + Name + ", " + Name + "/quarantine, " + Name + "/switches and " + Name + "/sources"})
 	}
 }
 

@@ -44,6 +44,7 @@ var groups = []group{
 	{"", onboardCommands},
 	{"Gateways", gatewayCommands},
 	{"", imageCommands},
+	{"", sourceCommands},
 	{"Inventory", inventoryCommands},
 	{"People", tokenCommands},
 	{"Using it", useCommands},
