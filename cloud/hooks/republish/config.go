@@ -13,7 +13,11 @@ import (
 type Config struct {
 	Enabled bool `yaml:"enabled"`
 	// Prefix is the beginning of the topics, one or more levels.
-	Prefix        string        `yaml:"prefix"`
+	Prefix string `yaml:"prefix"`
+	// Rate is how many values are published a second at most, 1 to 1,000,000, by
+	// each replica. Where more is measured each topic has its turn, with what is
+	// newest then.
+	Rate          int           `yaml:"rate"`
 	HomeAssistant HomeAssistant `yaml:"home_assistant"`
 }
 
@@ -28,7 +32,7 @@ type HomeAssistant struct {
 
 // DefaultConfig has every default: off.
 func DefaultConfig() Config {
-	return Config{Prefix: "wattline", HomeAssistant: HomeAssistant{Prefix: "homeassistant"}}
+	return Config{Prefix: "wattline", Rate: 5000, HomeAssistant: HomeAssistant{Prefix: "homeassistant"}}
 }
 
 // taken are the families of the bus.
@@ -42,6 +46,9 @@ func (c *Config) Validate() error {
 	}
 	if err := checkPrefix(c.HomeAssistant.Prefix); err != nil {
 		errs = append(errs, fmt.Errorf("home_assistant.prefix: %w", err))
+	}
+	if c.Rate < 1 || c.Rate > 1_000_000 {
+		errs = append(errs, fmt.Errorf("rate: %d is not between 1 and 1000000 values a second", c.Rate))
 	}
 	within := func(a, b string) bool { return strings.HasPrefix(a+"/", b+"/") }
 	if h := c.HomeAssistant.Prefix; within(h, c.Prefix) || within(c.Prefix, h) {

@@ -42,9 +42,9 @@ type gateway struct {
 
 // value is what a topic of a reading says.
 type value struct {
-	at      device.Micros
-	device  device.ID
-	payload []byte
+	at     device.Micros
+	device device.ID
+	plain  plain
 }
 
 func newHouse() house {
@@ -223,7 +223,7 @@ func (h *Hook) sayAll() {
 	for _, p := range h.house.places {
 		h.announce(p)
 	}
-	for topic, v := range h.house.values {
-		h.out.put(topic, message{payload: v.payload})
+	for topic := range h.house.values {
+		h.out.put(topic, message{value: true})
 	}
 }

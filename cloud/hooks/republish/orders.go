@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	who         = "home-assistant"
+	who         = Name
 	switchers   = 16 // commands under way
 	waiting     = 256
 	waitingSize = 1 << 20

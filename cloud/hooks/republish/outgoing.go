@@ -2,17 +2,20 @@ package republish
 
 import "sync"
 
-// message is what a topic is to say; without payload it is taken back.
+// message is what a topic is to say; without payload it is taken back. Of a
+// value the payload is made when it is sent.
 type message struct {
 	payload []byte
 	value   bool // a reading, of which the newest is enough
 }
 
 // outgoing is what waits to be published: one message of each topic, in the
-// order in which the topics came.
+// order in which the topics came. Values wait for their turn; what says who is
+// there, and what may be switched, does not wait behind them.
 type outgoing struct {
 	mu     sync.Mutex // protects the fields below
-	topics []string
+	words  []string   // topics
+	values []string   // topics; those that say no more, or something else now, are passed over
 	say    map[string]message
 	wake   chan struct{}
 	shed   func()
@@ -26,8 +29,12 @@ func newOutgoing(shed func()) *outgoing {
 func (o *outgoing) put(topic string, m message) {
 	o.mu.Lock()
 	before, waits := o.say[topic]
-	if !waits {
-		o.topics = append(o.topics, topic)
+	switch {
+	case waits && (before.value == m.value || m.value): // it keeps its place
+	case m.value:
+		o.values = append(o.values, topic)
+	default:
+		o.words = append(o.words, topic)
 	}
 	o.say[topic] = m
 	o.mu.Unlock()
@@ -40,11 +47,32 @@ func (o *outgoing) put(topic string, m message) {
 	}
 }
 
-// take gives all that waits, in order.
-func (o *outgoing) take() (topics []string, say map[string]message) {
+// said is a message on its way.
+type said struct {
+	topic string
+	message
+}
+
+// take gives the words that wait, and at most so many values.
+func (o *outgoing) take(values int) (out []said) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	topics, say = o.topics, o.say
-	o.topics, o.say = nil, make(map[string]message)
-	return topics, say
+	for _, topic := range o.words {
+		if m, waits := o.say[topic]; waits {
+			out = append(out, said{topic, m})
+			delete(o.say, topic)
+		}
+	}
+	o.words = nil
+	for ; values > 0 && len(o.values) > 0; o.values = o.values[1:] {
+		topic := o.values[0]
+		m, waits := o.say[topic]
+		if !waits {
+			continue
+		}
+		values--
+		out = append(out, said{topic, m})
+		delete(o.say, topic)
+	}
+	return out
 }

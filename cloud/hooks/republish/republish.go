@@ -26,6 +26,8 @@ const (
 	set     = "set"
 
 	beatEvery = time.Second
+	paceEvery = 20 * time.Millisecond
+	burst     = 200 * time.Millisecond // of values, at the rate
 	leave     = 2 * time.Second
 )
 
@@ -203,13 +205,8 @@ func (h *Hook) reading(d hook.Delivery, r hook.Reading) {
 	if r.Kind == senml.Text || r.Kind == senml.Data {
 		p.Value = r.Text
 	}
-	payload, err := json.Marshal(p)
-	if err != nil { // a number that JSON cannot say, which SenML cannot either
-		h.count.malformed.Inc()
-		return
-	}
-	h.house.values[topic] = value{r.Time, r.Device, payload}
-	h.out.put(topic, message{payload: payload, value: true})
+	h.house.values[topic] = value{r.Time, r.Device, p}
+	h.out.put(topic, message{value: true})
 }
 
 // unitOf is the unit for people: SenML's / is a ratio or a state.
@@ -220,32 +217,59 @@ func unitOf(unit string) string {
 	return unit
 }
 
-// publish sends what waits until ctx ends. What the connection does not take is
-// said again when there is another.
+// publish sends what waits until ctx ends, values no faster than the rate. What
+// the connection does not take is said again when there is another.
 func (h *Hook) publish(ctx context.Context, link *bus.Link) {
-	tick := time.NewTicker(beatEvery)
-	defer tick.Stop()
+	beat, pace := time.NewTicker(beatEvery), time.NewTicker(paceEvery)
+	defer beat.Stop()
+	defer pace.Stop()
+	most := max(1, h.config.Rate*int(burst/time.Millisecond)/1000)
+	share := float64(h.config.Rate) * paceEvery.Seconds()
+	credit := float64(most)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-beat.C:
 			h.beats()
 			continue
+		case <-pace.C:
+			credit = min(credit+share, float64(most))
 		case <-h.out.wake:
 		}
 		if link.AwaitUp(ctx) != nil {
 			return
 		}
-		topics, say := h.out.take()
-		for _, topic := range topics {
-			m := say[topic]
-			if link.Send(bus.Message{Topic: topic, Payload: m.payload, Retained: true, QoS0: m.value}) != nil {
+		for _, m := range h.out.take(int(credit)) {
+			if m.value {
+				credit--
+				m.payload = h.plainly(m.topic)
+				if m.payload == nil {
+					continue // it has gone meanwhile
+				}
+			}
+			if link.Send(bus.Message{Topic: m.topic, Payload: m.payload, Retained: true, QoS0: m.value}) != nil {
 				break
 			}
 			h.count.published.Inc()
 		}
 	}
+}
+
+// plainly is what a topic of a reading says now; nil for nothing.
+func (h *Hook) plainly(topic string) []byte {
+	h.mu.Lock()
+	v, known := h.house.values[topic]
+	h.mu.Unlock()
+	if !known {
+		return nil
+	}
+	payload, err := json.Marshal(v.plain)
+	if err != nil { // a number that JSON cannot say, which SenML cannot either
+		h.count.malformed.Inc()
+		return nil
+	}
+	return payload
 }
 
 // stays tells whether a value is to stay: what somebody registered, or what

@@ -1,124 +1,266 @@
 package republish_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/contract"
 )
 
-// What Home Assistant documents of its MQTT integration: for each platform the
-// keys that must be there and those that may (home-assistant.io, integrations
-// mqtt, sensor.mqtt, binary_sensor.mqtt, switch.mqtt). An unknown key would be
-// ignored there, and so is a mistake here.
-var schema = map[string]struct{ required, allowed []string }{
-	"": { // the root of a device's payload
-		[]string{"device", "origin", "components"},
-		[]string{"availability", "availability_mode", "availability_topic", "state_topic", "command_topic", "qos", "encoding"},
-	},
-	"device": {nil, []string{
-		"identifiers", "connections", "name", "manufacturer", "model", "model_id", "hw_version", "sw_version", "serial_number",
-		"suggested_area", "configuration_url", "via_device",
-	}},
-	"origin":       {[]string{"name"}, []string{"sw_version", "support_url"}},
-	"availability": {[]string{"topic"}, []string{"payload_available", "payload_not_available", "value_template"}},
-	"sensor": {[]string{"platform", "state_topic", "unique_id"}, []string{
-		"name", "device_class", "state_class", "unit_of_measurement", "value_template", "expire_after", "force_update",
-		"suggested_display_precision", "entity_category", "json_attributes_topic", "qos", "default_entity_id",
-	}},
-	"binary_sensor": {[]string{"platform", "state_topic", "unique_id"}, []string{
-		"name", "device_class", "value_template", "expire_after", "payload_on", "payload_off", "force_update", "entity_category", "qos",
-	}},
-	"switch": {[]string{"platform", "command_topic", "unique_id"}, []string{
-		"name", "device_class", "state_topic", "value_template", "payload_on", "payload_off", "state_on", "state_off", "optimistic", "retain", "qos",
-	}},
-}
+// discovery is the schema of what Home Assistant is told, which extensions are
+// shown too.
+var discovery = sync.OnceValues(func() (*jsonschema.Schema, error) {
+	file, err := filepath.Abs("../../../docs/hooks/schemas/home_assistant.json")
+	if err != nil {
+		return nil, err
+	}
+	return jsonschema.NewCompiler().Compile(file)
+})
 
-// classes says which units and state classes a device class takes.
-var classes = map[string]struct{ units, states []string }{
-	"power":   {[]string{"mW", "W", "kW", "MW", "GW", "TW"}, []string{"measurement"}},
-	"voltage": {[]string{"mV", "V", "kV"}, []string{"measurement"}},
-	"current": {[]string{"A", "mA"}, []string{"measurement"}},
-	"energy":  {[]string{"Wh", "kWh", "MWh", "J", "kJ"}, []string{"total", "total_increasing"}},
-}
-
-var plainID = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
-
-// breaches lists what Home Assistant would not take.
+// breaches lists what is wrong with an announcement: what the schema says, and
+// what one cannot say in a schema, that its parts are of one place.
 func breaches(topic string, payload []byte) (all []string) {
+	schema, err := discovery()
+	if err != nil {
+		return []string{err.Error()}
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(payload))
+	if err != nil {
+		return []string{err.Error()}
+	}
+	if err := schema.Validate(v); err != nil {
+		return []string{err.Error()}
+	}
 	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
-	levels := strings.Split(topic, "/")
-	if len(levels) != 4 || levels[1] != "device" || levels[3] != "config" || !plainID.MatchString(levels[2]) {
-		say("topic %s", topic)
+	var a struct {
+		Device       struct{ Identifiers []string }
+		Availability []struct{ Topic string }
+		Components   map[string]struct {
+			UniqueID string `json:"unique_id"`
+			State    string `json:"state_topic"`
+			Command  string `json:"command_topic"`
+		}
 	}
-	var root map[string]any
-	if err := json.Unmarshal(payload, &root); err != nil {
-		return append(all, err.Error())
+	if err := json.Unmarshal(payload, &a); err != nil {
+		return []string{err.Error()}
 	}
-	keys := func(where string, members map[string]any, rules string) {
-		s := schema[rules]
-		for _, k := range s.required {
-			if members[k] == nil {
-				say("%s: no %s", where, k)
+	object := a.Device.Identifiers[0]
+	if want := "homeassistant/device/" + object + "/config"; topic != want {
+		say("topic %s, want %s", topic, want)
+	}
+	prefix, _, _ := strings.Cut(a.Availability[0].Topic, "/availability")
+	for _, one := range a.Availability {
+		if !strings.HasPrefix(one.Topic, prefix+"/") {
+			say("availability %s is not below %s", one.Topic, prefix)
+		}
+	}
+	for name, c := range a.Components {
+		if c.UniqueID == "" {
+			continue // dropped
+		}
+		if suffix := strings.Replace(name, "switch", "relay", 1); c.UniqueID != object+"_"+suffix {
+			say("%s: unique_id %s is not of %s", name, c.UniqueID, object)
+		}
+		for _, topic := range []string{c.State, c.Command} {
+			levels := strings.Split(strings.TrimPrefix(topic, prefix+"/"), "/")
+			if topic != "" && (len(levels) != 2 || "wattline_"+strings.ReplaceAll(levels[0], ".", "_") != object) {
+				say("%s: %s is not of %s", name, topic, object)
 			}
-		}
-		for _, k := range slices.Sorted(maps.Keys(members)) {
-			if !slices.Contains(s.required, k) && !slices.Contains(s.allowed, k) {
-				say("%s: %s is not allowed", where, k)
-			}
-			if text, ok := members[k].(string); ok && strings.HasSuffix(k, "topic") && strings.ContainsAny(text, "+#") {
-				say("%s: %s is a filter", where, k)
-			}
-		}
-	}
-	keys("root", root, "")
-	object := func(v any) map[string]any { m, _ := v.(map[string]any); return m }
-	device := object(root["device"])
-	keys("device", device, "device")
-	if device["identifiers"] == nil && device["connections"] == nil {
-		say("device: neither identifiers nor connections")
-	}
-	keys("origin", object(root["origin"]), "origin")
-	if root["availability"] != nil && root["availability_topic"] != nil {
-		say("availability and availability_topic")
-	}
-	list, _ := root["availability"].([]any)
-	for i, a := range list {
-		keys(fmt.Sprint("availability ", i), object(a), "availability")
-	}
-	if mode := root["availability_mode"]; mode != nil && !slices.Contains([]any{"all", "any", "latest"}, mode) {
-		say("availability_mode %v", mode)
-	}
-	unique := map[any]bool{}
-	for name, c := range object(root["components"]) {
-		e := object(c)
-		platform, _ := e["platform"].(string)
-		if _, known := schema[platform]; !known || platform == "" || !plainID.MatchString(name) {
-			say("component %s: platform %q", name, platform)
-			continue
-		}
-		if len(e) == 1 {
-			continue // takes the entity away
-		}
-		keys(name, e, platform)
-		if unique[e["unique_id"]] {
-			say("%s: unique_id twice", name)
-		}
-		unique[e["unique_id"]] = true
-		if platform == "sensor" {
-			class, _ := e["device_class"].(string)
-			rule, known := classes[class]
-			unit, _ := e["unit_of_measurement"].(string)
-			state, _ := e["state_class"].(string)
-			if !known || !slices.Contains(rule.units, unit) || !slices.Contains(rule.states, state) {
-				say("%s: device_class %s, unit %s, state_class %s do not go together", name, class, unit, state)
-			}
-		}
-		if expiry, ok := e["expire_after"].(float64); ok && expiry != float64(int(expiry)) {
-			say("%s: expire_after %v", name, expiry)
 		}
 	}
 	return all
+}
+
+// free are texts that may say anything, and what may be left out.
+var (
+	freeTexts = []string{"name", "manufacturer", "model", "suggested_area"}
+	optional  = []string{"manufacturer", "model", "suggested_area"}
+)
+
+// Each member of an announcement is left out, misspelt, and made something else
+// in turn, and a member is added to each object; the schema refuses all of it.
+func TestEachMistakeInAnAnnouncementIsFound(t *testing.T) {
+	f := onMosquitto(t)
+	f.furnish(place("sp_f1.g0", ""), place("sp_f1.g1", "a server"))
+	f.start()
+	tried := 0
+	for object, part := range map[string]string{"sp_f1_g0": "command_topic", "sp_f1_g1": "binary_sensor"} {
+		topic := "homeassistant/device/wattline_" + object + "/config"
+		payload := f.until(topic, part)
+		if all := breaches(topic, []byte(payload)); len(all) > 0 {
+			t.Fatalf("%s: %v", payload, all)
+		}
+		var root map[string]any
+		if err := json.Unmarshal([]byte(payload), &root); err != nil {
+			t.Fatal(err)
+		}
+		refuse := func(what string) {
+			t.Helper()
+			tried++
+			text, err := json.Marshal(root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(breaches(topic, text)) == 0 {
+				t.Errorf("%s: %s is not noticed", object, what)
+			}
+		}
+		mutate(root, "", refuse)
+		for _, wrong := range []string{"homeassistant/device/wattline_sp.f1.g0/config", "homeassistant/sensor/wattline_" + object + "/config", topic + "/x"} {
+			if len(breaches(wrong, []byte(payload))) == 0 {
+				t.Errorf("topic %s is not noticed", wrong)
+			}
+		}
+	}
+	if tried < 400 {
+		t.Errorf("only %d mistakes were tried", tried)
+	}
+	t.Logf("%d mistakes", tried)
+}
+
+// mutate makes one mistake after the other, and takes each back.
+func mutate(members map[string]any, path string, refuse func(what string)) {
+	members["colour"] = "red"
+	refuse(path + "/colour added")
+	delete(members, "colour")
+	for _, key := range slices.Sorted(maps.Keys(members)) {
+		at, was := path+"/"+key, members[key]
+		if !slices.Contains(optional, key) {
+			delete(members, key)
+			refuse(at + " left out")
+		}
+		members[key+"s"] = was
+		delete(members, key)
+		refuse(at + " misspelt")
+		delete(members, key+"s")
+		for _, wrong := range wrongs(key, was) {
+			members[key] = wrong
+			refuse(fmt.Sprintf("%s %v", at, wrong))
+		}
+		members[key] = was
+		switch v := was.(type) {
+		case map[string]any:
+			mutate(v, at, refuse)
+		case []any:
+			for i, one := range v {
+				if object, ok := one.(map[string]any); ok {
+					mutate(object, fmt.Sprintf("%s/%d", at, i), refuse)
+				}
+			}
+			members[key] = append(slices.Clone(v), v[0])
+			refuse(at + " repeated")
+			members[key] = was
+		}
+	}
+}
+
+// wrongs are values that a member must not have.
+func wrongs(key string, was any) []any {
+	all := []any{nil, []any{}, map[string]any{"x": 1}}
+	switch v := was.(type) {
+	case string:
+		all = append(all, 5, true, "")
+		if !slices.Contains(freeTexts, key) {
+			all = append(all, v+"+", v+"/#", "x"+v, v+"x", strings.ToUpper(v)+"_", v+"\x00")
+		}
+	case float64:
+		all = append(all, "5", -1, v+0.5, true)
+	case bool:
+		all = append(all, !v, "false", 0)
+	case []any, map[string]any:
+		all = append(all, "x", 5)
+	}
+	return all
+}
+
+// What Home Assistant knows an entity by never changes: not when the place is
+// renamed, moved, protected, or gets another plug, and not when the hook starts
+// again.
+func TestEntitiesKeepTheirIdentity(t *testing.T) {
+	f := onMosquitto(t)
+	first := place("sp_f1.g0", "")
+	f.furnish(first)
+	f.retain(bus.StatusTopic("edge-f1b"), contract.Status{Gateway: "edge-f1b", Online: true, Epoch: 8})
+	stop := f.start()
+	const topic = "homeassistant/device/wattline_sp_f1_g0/config"
+	identities := func(text string) string {
+		t.Helper()
+		payload := f.until(topic, text)
+		if all := breaches(topic, []byte(payload)); len(all) > 0 {
+			t.Errorf("%s: %v", payload, all)
+		}
+		var a struct {
+			Device     struct{ Identifiers []string }
+			Components map[string]struct {
+				UniqueID string `json:"unique_id"`
+			}
+		}
+		if err := json.Unmarshal([]byte(payload), &a); err != nil {
+			t.Fatal(err)
+		}
+		ids := slices.Clone(a.Device.Identifiers)
+		for _, c := range a.Components {
+			ids = append(ids, c.UniqueID)
+		}
+		slices.Sort(ids)
+		return strings.TrimSpace(strings.Join(ids, " "))
+	}
+	want := identities("Sala Goya")
+	step := func(change string, text string, p contract.Place) {
+		t.Helper()
+		f.retain(bus.PlacesPrefix+"sp_f1.g0", p)
+		if got := identities(text); got != want {
+			t.Errorf("%s makes it\n%s, was\n%s", change, got, want)
+		}
+	}
+	p := first
+	p.Label = "Sala Picasso"
+	step("a new label", "Sala Picasso", p)
+	p.Gateway = "edge-f1b"
+	step("a move", "wattline/gateways/edge-f1b/availability", p)
+	p.Driver = "shelly"
+	p.Label = "Swapped"
+	step("another plug", "Swapped", p)
+	p.Protected = "a fridge"
+	step("protection", "protected", p)
+	stop()
+	f.until("wattline/availability", "offline")
+	f.mu.Lock()
+	clear(f.said)
+	f.mu.Unlock()
+	f.start()
+	if got := identities("protected"); got != want {
+		t.Errorf("a restart makes it\n%s, was\n%s", got, want)
+	}
+}
+
+// Who switches discovery off finds that the entities go, and that nothing can be
+// switched; readings stay.
+func TestDiscoveryIsWithdrawnWhereItIsSwitchedOff(t *testing.T) {
+	f := onMosquitto(t)
+	f.furnish(place("sp_f1.g0", ""))
+	stop := f.start()
+	const topic = "homeassistant/device/wattline_sp_f1_g0/config"
+	f.until(topic, "outlet")
+	f.retain("homeassistant/device/tasmota_1/config", map[string]string{"of": "somebody else"})
+	f.until("homeassistant/device/tasmota_1/config", "somebody")
+	stop()
+	f.until("wattline/availability", "offline")
+	c := configuration()
+	c.HomeAssistant.Enabled = false
+	f.startWith(c)
+	f.until(topic, "")
+	if f.is("homeassistant/device/tasmota_1/config") == "" {
+		t.Error("what somebody else announced was withdrawn too")
+	}
 }

@@ -57,10 +57,8 @@ func (h *Hook) survey(ctx context.Context, options bus.Options) {
 	}
 	options.ClientID = hook.ClientID(Name + "-survey")
 	options.Up = func(ctx context.Context, s *bus.Session) error {
-		filters := []string{h.config.value("+", "+"), bus.StateFilter}
-		if h.config.HomeAssistant.Enabled {
-			filters = append(filters, h.config.HomeAssistant.Prefix+"/device/+/config")
-		}
+		// Discovery too where it is switched off: what was announced is withdrawn.
+		filters := []string{h.config.value("+", "+"), bus.StateFilter, h.config.HomeAssistant.Prefix + "/device/+/config"}
 		for _, filter := range filters {
 			if err := s.Subscribe(ctx, filter, hear); err != nil {
 				return err
@@ -116,13 +114,18 @@ func (h *Hook) recall(m bus.Message, stale []string) []string {
 	if err != nil || json.Unmarshal(m.Payload, &p) != nil {
 		return stale
 	}
+	switch p.Value.(type) {
+	case float64, string:
+	default: // not of ours
+		return stale
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	at := device.MicrosOf(p.Time)
 	if before, known := h.house.values[m.Topic]; known && before.at >= at || len(h.house.values) >= maxValues {
 		return stale
 	}
-	h.house.values[m.Topic] = value{at, id, m.Payload}
+	h.house.values[m.Topic] = value{at, id, p}
 	return append(stale, m.Topic)
 }
 
@@ -136,13 +139,15 @@ func (h *Hook) clear(topics []string) {
 	}
 	announced := make(map[string]bool, len(h.house.places))
 	for id := range h.house.places {
+		if !h.config.HomeAssistant.Enabled {
+			break
+		}
 		announced[h.config.discovery(id.String())] = true
 	}
 	for _, topic := range topics {
 		v, isValue := h.house.values[topic]
-		var p plain
 		switch {
-		case isValue && (json.Unmarshal(v.payload, &p) != nil || h.stays(v.device, p)):
+		case isValue && h.stays(v.device, v.plain):
 		case !isValue && announced[topic]:
 		default:
 			delete(h.house.values, topic)
