@@ -44,6 +44,7 @@ func parts() []part {
 		{"memory", "a gateway's anonymous memory, with and without a backlog", measureMemory},
 		{"link", "from link-up to the first reading, and what is sent twice after a kill", measureLink},
 		{"polling", "2,000 plugs each second, and beside a bare loop", measurePolling},
+		{"hooks", "what other hooks cost the storing hook, and whether they keep up", measureHooks},
 		{"control", "switching through REST, beside the driver alone", measureControl},
 		{"discovery", "scan of a /22 with plugs and dead addresses", measureDiscovery},
 		{"config", "a change of the configuration reaching 100 gateways", measureConfig},

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/wattline/wattline/cloud/broker"
 )
 
 // client speaks just enough MQTT 3.1.1 to publish and to count as fast as a
@@ -40,15 +42,25 @@ type packet struct {
 	payload []byte
 }
 
-func dialMQTT(address, clientID string) (*client, error) {
+func dialMQTT(address, clientID string) (*client, error) { return dialRole(address, clientID, "") }
+
+// dialRole connects as a role of the cloud does, where the password is not
+// empty.
+func dialRole(address, clientID, password string) (*client, error) {
 	conn, err := dial(address)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the broker: %w", err)
 	}
 	c := &client{conn: conn, r: bufio.NewReaderSize(conn, 256<<10), w: bufio.NewWriterSize(conn, 256<<10)}
 	body := appendText(nil, "MQTT")
-	body = append(body, 4, 2, 0, 0) // level 4, clean session, no keep alive
-	if err := c.exchange(typeConnect, appendText(body, clientID)); err != nil {
+	const userAndPassword = 0xc0
+	if password == "" {
+		body = appendText(append(body, 4, 2, 0, 0), clientID) // level 4, clean session, no keep alive
+	} else {
+		body = appendText(append(body, 4, 2|userAndPassword, 0, 0), clientID)
+		body = appendText(appendText(body, broker.RoleUser), password)
+	}
+	if err := c.exchange(typeConnect, body); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("connect to the broker: %w", err)
 	}
@@ -100,6 +112,11 @@ func (c *client) publish(topic string, payload []byte, flags byte) error {
 		c.id = 1
 	}
 	return c.send(typePublish|qos1|flags, appendText(nil, topic), binary.BigEndian.AppendUint16(nil, c.id), payload)
+}
+
+// tell writes a message of QoS 0, which stays in the buffer until flushed.
+func (c *client) tell(topic string, payload []byte, flags byte) error {
+	return c.send(typePublish|flags, appendText(nil, topic), payload)
 }
 
 // next reads a packet. A PUBLISH is acknowledged; acknowledgements leave when
