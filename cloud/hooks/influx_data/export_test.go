@@ -83,3 +83,28 @@ func Stored(ctx context.Context, h *Hook, messages []bus.Message) {
 	}
 	workers.Wait()
 }
+
+// Known counts the sources, and the series of all, whose limits are remembered.
+func Known(h *Hook) (sources, series int) {
+	h.limits.mu.Lock()
+	defer h.limits.mu.Unlock()
+	for _, accounts := range h.limits.accounts {
+		sources += len(accounts)
+		for _, a := range accounts {
+			for _, s := range a.shelves {
+				series += len(s.series)
+			}
+		}
+	}
+	return sources, series
+}
+
+// Sweep forgets who is silent, as a report does.
+func Sweep(h *Hook) { h.limits.forget() }
+
+// Told counts the sources that are told apart.
+func Told(h *Hook) int {
+	h.tallies.mu.Lock()
+	defer h.tallies.mu.Unlock()
+	return len(h.tallies.of)
+}
