@@ -13,6 +13,7 @@ import (
 	spcommand "github.com/wattline/wattline/cloud/components/sp_command"
 	influxdata "github.com/wattline/wattline/cloud/hooks/influx_data"
 	"github.com/wattline/wattline/cloud/hooks/republish"
+	"github.com/wattline/wattline/cloud/hooks/webhook"
 	"github.com/wattline/wattline/cloud/influx"
 	"github.com/wattline/wattline/cloud/influx/influxd"
 	"github.com/wattline/wattline/cloud/registry"
@@ -42,6 +43,8 @@ type Config struct {
 	InfluxData influxdata.Config `yaml:"influx_data"`
 	// Republish says what is measured in plain words, and to Home Assistant.
 	Republish republish.Config `yaml:"republish"`
+	// Webhook delivers what is stored to receivers over HTTP.
+	Webhook webhook.Config `yaml:"webhook"`
 	// Copies names further databases that get what goes into one.
 	Copies map[string][]string `yaml:"copies"`
 }
@@ -62,7 +65,7 @@ func DefaultConfig() Config {
 	c := Config{
 		Data: "var/cloud", Broker: broker.DefaultConfig(), Influx: influx.DefaultConfig(), InfluxD: influxd.DefaultConfig(),
 		Registry: registry.DefaultConfig(), SPCommand: spcommand.DefaultConfig(), HTTP: door.HTTP, IoToad: door.IoToad,
-		InfluxData: influxdata.DefaultConfig(), Republish: republish.DefaultConfig(),
+		InfluxData: influxdata.DefaultConfig(), Republish: republish.DefaultConfig(), Webhook: webhook.DefaultConfig(),
 	}
 	if c.InfluxD.Dir == "" {
 		c.InfluxD.Dir = "influxdb"
@@ -83,7 +86,8 @@ func (c *Config) Validate() error {
 	}
 	errs = append(errs, config.Key("mqtt.tls", c.MQTT.TLS.Validate()), config.Key("broker", c.Broker.Validate()), config.Key("influxd", c.InfluxD.Validate()),
 		config.Key("registry", c.Registry.Validate()), config.Key("sp_command", c.SPCommand.Validate()), config.Key("http", c.HTTP.Validate()),
-		config.Key("iotoad", c.IoToad.Validate()), config.Key("influx_data", c.InfluxData.Validate()), config.Key("republish", c.Republish.Validate()))
+		config.Key("iotoad", c.IoToad.Validate()), config.Key("influx_data", c.InfluxData.Validate()), config.Key("republish", c.Republish.Validate()),
+		config.Key("webhook", c.Webhook.Validate()))
 	if c.Influx.URL != "" {
 		errs = append(errs, config.Key("influx", c.Influx.Validate()))
 	}
@@ -108,6 +112,9 @@ func (c *Config) Check(roles []Role) (found string, err error) {
 	var errs []error
 	if (has(RoleHooks) || has(RoleComponents)) && !has(RoleInflux) && c.Influx.URL == "" {
 		errs = append(errs, errors.New("influx.url: the roles hooks and components need it where the role influx does not run"))
+	}
+	if has(RoleWebhook) && len(c.Webhook.Receivers) > 0 && !has(RoleInflux) && c.Influx.URL == "" {
+		errs = append(errs, errors.New("influx.url: the role webhook needs it where the role influx does not run"))
 	}
 	if has(RoleRegistry) && !registry.Exists(c.Data) {
 		first, err := inventory.Load(c.Registry.Inventory)

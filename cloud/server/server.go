@@ -3,9 +3,10 @@
 //
 // The roles speak to each other over MQTT only, so each can run alone, in any
 // process: broker and influx are the embedded parts, registry says what stands
-// where, hooks store what the gateways send, components answer and switch, api
-// is the door for people and programs. Started are the parts that others need
-// first; stopped are they last, so that a stop loses nothing.
+// where, hooks store what the gateways send, components answer and switch,
+// webhook delivers what is stored, api is the door for people and programs.
+// Started are the parts that others need first; stopped are they last, so that a
+// stop loses nothing.
 package server
 
 import (
@@ -42,12 +43,13 @@ const (
 	RoleRegistry   Role = "registry"
 	RoleHooks      Role = "hooks"
 	RoleComponents Role = "components"
+	RoleWebhook    Role = "webhook"
 	RoleAPI        Role = "api"
 )
 
 // Roles lists all of them, in the order in which they start.
 func Roles() []Role {
-	return []Role{RoleBroker, RoleInflux, RoleRegistry, RoleHooks, RoleComponents, RoleAPI}
+	return []Role{RoleBroker, RoleInflux, RoleRegistry, RoleHooks, RoleComponents, RoleWebhook, RoleAPI}
 }
 
 // Server is one process of the cloud.
@@ -140,7 +142,7 @@ func (s *Server) connect() (err error) {
 		s.bus.URL = "tcp://" + s.config.Broker.Listen // another process of this machine
 		s.bus.Username, s.bus.Password = broker.RoleUser, s.config.Broker.Password.Reveal()
 	}
-	if s.store != nil || !s.has(RoleHooks) && !s.has(RoleComponents) {
+	if s.store != nil || !s.has(RoleHooks) && !s.has(RoleComponents) && !s.delivers() {
 		return nil
 	}
 	s.store, err = influx.New(s.config.Influx)
@@ -165,6 +167,13 @@ func (s *Server) runAll(ctx context.Context) error {
 	}
 	if s.has(RoleComponents) {
 		middle = append(middle, s.components()...)
+	}
+	if s.delivers() {
+		part, err := s.webhookPart()
+		if err != nil {
+			return err
+		}
+		middle = append(middle, part)
 	}
 	stages = append(stages, middle)
 	if s.has(RoleAPI) {

@@ -40,7 +40,7 @@ var vocabulary = []string{"cloud/influx/line", "cloud/influx/influxql", "cloud/a
 
 // owners names for each third-party client the packages that may import it.
 var owners = map[string][]string{
-	"go.etcd.io/bbolt":                         {"edge/outbox", "cloud/registry", "cloud/alerting"},
+	"go.etcd.io/bbolt":                         {"edge/outbox", "cloud/registry", "cloud/alerting", "cloud/hooks/webhook"},
 	"github.com/eclipse/paho.mqtt.golang":      {"shared/bus"},
 	"github.com/influxdata/influxdb-client-go": {"cloud/influx"},
 	"github.com/gofiber/fiber":                 {"cloud/api"},
@@ -58,7 +58,7 @@ var owners = map[string][]string{
 // may show its types: to each other and to their owner, for nobody else can
 // import the client.
 var rooms = map[string][]string{
-	"go.etcd.io/bbolt": {"cloud/registry/audit", "cloud/registry/tokens", "cloud/registry/enrolment"},
+	"go.etcd.io/bbolt": {"cloud/registry/audit", "cloud/registry/tokens", "cloud/registry/enrolment", "cloud/alerting/notify"},
 }
 
 // free are libraries that every package may use: they extend the standard

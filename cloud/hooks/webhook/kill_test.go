@@ -1,0 +1,5 @@
+package webhook_test
+
+const childEnv = "WEBHOOK_CHILD"
+
+func child() {}
