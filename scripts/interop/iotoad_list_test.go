@@ -188,16 +188,17 @@ func (f *former) startRange(t *testing.T, generate func(float64) func(uint64, ti
 			f.ranged[name] = p
 		}
 	}
-	f.write("etcd.json", f.dump())
+	f.write("etcd.json", etcdDump(f.ranged[scanned], f.ranged[cached], "g8", cached)) // the first without sp_, as the oldest have it
 	f.wattline(t, "gateways", "change", gatewayName, "--scan", f.block+"0/29", "--broadcast=false")
 	f.wattline(t, "import", f.file("etcd.json"), "--format", "etcd")
 }
 
-// dump is what ETCD answered for all keys of IoToad.
-func (f *former) dump() string {
-	_, mac8 := hs110test.Identity(f.ranged[scanned].Address())
-	_, mac5 := hs110test.Identity(f.ranged[cached].Address())
-	address, _, _ := strings.Cut(f.ranged[cached].Address(), ":")
+// etcdDump is what ETCD answered for all keys of IoToad: two plugs, the address and
+// the user of the second.
+func etcdDump(first, second *hs110test.Plug, firstID, secondID string) string {
+	_, mac := hs110test.Identity(first.Address())
+	_, other := hs110test.Identity(second.Address())
+	address, _, _ := strings.Cut(second.Address(), ":")
 	node := func(key, value string) string {
 		return fmt.Sprintf(`{"key":"/smartplugs/%s","value":%q,"modifiedIndex":7,"createdIndex":7}`, key, value)
 	}
@@ -205,9 +206,9 @@ func (f *former) dump() string {
 		return fmt.Sprintf(`{"key":"/smartplugs/%s","dir":true,"nodes":[%s],"modifiedIndex":4,"createdIndex":4}`, name, strings.Join(nodes, ","))
 	}
 	return `{"action":"get","node":{"key":"/smartplugs","dir":true,"nodes":[` + strings.Join([]string{
-		folder("mac_to_id", node("mac_to_id/"+mac8, "g8"), node("mac_to_id/"+mac5, cached)),
-		folder("id_to_userid", node("id_to_userid/"+cached, "42")),
-		folder("ip_cache", node("ip_cache/"+cached, address)),
+		folder("mac_to_id", node("mac_to_id/"+mac, firstID), node("mac_to_id/"+other, secondID)),
+		folder("id_to_userid", node("id_to_userid/"+secondID, "42")),
+		folder("ip_cache", node("ip_cache/"+secondID, address)),
 	}, ",") + `],"modifiedIndex":3,"createdIndex":3}}`
 }
 

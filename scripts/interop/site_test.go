@@ -54,14 +54,7 @@ const gatewayName = "edge-f1"
 // newSite starts a site and waits until it answers and the gateway polls.
 func newSite(t testing.TB, l layout) *site {
 	t.Helper()
-	s := &site{layout: l, t: t, dir: t.TempDir(), ip: loopback(t)}
-	s.logs = filepath.Join(s.dir, "logs")
-	if keep := os.Getenv("WATTLINE_INTEROP_LOGS"); keep != "" {
-		s.logs = filepath.Join(keep, strings.ReplaceAll(t.Name(), "/", "_"))
-	}
-	if err := os.MkdirAll(s.logs, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	s := emptySite(t, l)
 	s.write("inventory.yaml", "site: {name: Test, default_floor: 1, time_zone: Europe/Madrid}\n"+
 		"gateways: [{id: edge-f1, label: First, floor: 1, poll: 1s, stagger: 0s}]\nplaces:"+cmp.Or(l.places, " []\n"))
 	if len(s.roles) == 0 {
@@ -73,6 +66,20 @@ func newSite(t testing.TB, l layout) *site {
 	s.write("edge.yaml", fmt.Sprintf("gateway: edge-f1\ndata: %s\nbroker: {url: %q}\nstatus: {listen: \"%s:8081\"}\n%s", s.file("edge"), s.mqtt(), s.ip, l.edge))
 	s.edge = run(t, "wattline-edge", filepath.Join(s.logs, "edge.log"), program("wattline-edge"), "-config", s.file("edge.yaml"))
 	s.ready()
+	return s
+}
+
+// emptySite is a site in which nothing runs yet.
+func emptySite(t testing.TB, l layout) *site {
+	t.Helper()
+	s := &site{layout: l, t: t, dir: t.TempDir(), ip: loopback(t)}
+	s.logs = filepath.Join(s.dir, "logs")
+	if keep := os.Getenv("WATTLINE_INTEROP_LOGS"); keep != "" {
+		s.logs = filepath.Join(keep, strings.ReplaceAll(t.Name(), "/", "_"))
+	}
+	if err := os.MkdirAll(s.logs, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	return s
 }
 
