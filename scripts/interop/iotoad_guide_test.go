@@ -149,7 +149,9 @@ func (g *guided) follow(t *testing.T, b block) {
 	case b.name == "compare": // IoToad goes on meanwhile, with 99 W
 		g.old.write("sp", fmt.Sprintf("power,id=sp_g3,type=g,unit=W value=99 %[1]d\nstatus,id=sp_g3,type=g,unit=S value=1i %[1]d", time.Now().UnixNano()))
 		for id := range g.plugs {
-			g.stored(t, "/api/out/influx_query/trial/power?operation=max&id="+id, `"v":100`)
+			eventually(t, time.Minute, id+" was found and polled", func() bool {
+				return strings.Contains(g.rest("/api/out/influx_query/trial/power?operation=max&id="+id).body, `"v":100`)
+			})
 		}
 	case b.name == "change":
 		if a := g.rest("/api/out/influx_query/sp/power?from=1700000000"); a.status != http.StatusOK || strings.Contains(a.body, `"v":100`) {
