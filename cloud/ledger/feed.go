@@ -107,14 +107,17 @@ func (f *Feed) Next(ctx context.Context, position json.RawMessage, most int) (li
 func (f *Feed) readOn(ctx context.Context, instance string, m *mark, now device.Micros, most int) (list []contract.Added, err error) {
 	settled, begin := now-m.First > settleAfter, startOf(m.Newest)
 	given := m.given()
-	limit, rows, last, held := most+len(given), 0, m.Done, []device.Micros(nil)
+	limit, rows, last, held, full := most+len(given), 0, m.Done, []device.Micros(nil), false
 	// Times of one instance differ, so that a time is a place in its order.
 	err = f.query(ctx, fmt.Sprintf(`SELECT * FROM %q WHERE "instance" = %s AND time > %du AND time <= %du LIMIT %d`,
 		entries, influxql.String(instance), int64(m.Done), int64(m.Newest), limit),
 		func(_ map[string]string, columns []string, r row) {
 			at := r.micros("time")
-			rows, last = rows+1, at
 			known := given[at]
+			if full = full || len(list) == most && !known; full {
+				return
+			}
+			rows, last = rows+1, at
 			if !known && at >= begin && !settled && !r.isWhole(columns) {
 				return // it is shown in part: the next time it is whole
 			}
@@ -128,10 +131,11 @@ func (f *Feed) readOn(ctx context.Context, instance string, m *mark, now device.
 	if err != nil {
 		return nil, err
 	}
+	full = full || rows == limit // more may follow
 	switch {
-	case rows == limit && last < begin: // more follow
+	case full && last < begin:
 		m.Done = last
-	case rows < limit && settled:
+	case !full && settled:
 		m.Done, m.Settled = m.Newest, true
 	default: // of the newest write a part may not show yet
 		m.Done = max(m.Done, begin-1)
