@@ -18,6 +18,9 @@ const (
 	brokerPatience = 2 * time.Second
 	// maxCollected bounds an answer in parts that is not streamed, in bytes.
 	maxCollected = 8 << 20
+	// maxEmptyParts is how many parts without anything may follow each other:
+	// while nothing is written, nobody notices that the client has gone.
+	maxEmptyParts = 1000
 )
 
 var (
@@ -29,11 +32,17 @@ var (
 // silentError is a component that did not answer in time.
 type silentError struct {
 	component string
+	request   string // its id on the bus
+	command   bool
 	waited    time.Duration
 }
 
 func (e *silentError) Error() string {
-	return fmt.Sprintf("%s did not answer within %v", e.component, e.waited)
+	text := fmt.Sprintf("%s did not answer within %v to request %s; look whether it runs and is connected to the broker", e.component, e.waited, e.request)
+	if e.command {
+		return text // doing it again is for people to decide
+	}
+	return text + ", then ask again"
 }
 
 // question is one message that wants an answer.
@@ -82,13 +91,21 @@ func (s *Server) askReserved(q question) (bus.Envelope, error) {
 	}
 	ctx, cancel := context.WithCancelCause(s.life)
 	defer cancel(nil)
-	silent := &silentError{component: moduleOf(q.topic), waited: q.wait}
+	id := bus.NewID()
+	silent := &silentError{component: moduleOf(q.topic), request: id, command: asker == s.commander, waited: q.wait}
 	timer := time.AfterFunc(q.wait, func() { cancel(silent) })
 	defer timer.Stop()
-	collected := joiner{}
-	answer, err := asker.Once(ctx, q.topic, q.data, func(part json.RawMessage) error {
+	collected, empty := joiner{}, 0
+	answer, err := asker.OnceAs(ctx, id, q.topic, q.data, func(part json.RawMessage) error {
 		timer.Stop() // what follows is our client's time, not the component's
 		defer timer.Reset(q.wait)
+		if inner, ok := elements(part); ok && len(inner) == 0 {
+			if empty++; empty > maxEmptyParts {
+				return fmt.Errorf("%w: more than %d parts of it are empty", errBadAnswer, maxEmptyParts)
+			}
+		} else {
+			empty = 0
+		}
 		if q.part != nil {
 			return q.part(part)
 		}
@@ -99,6 +116,9 @@ func (s *Server) askReserved(q question) (bus.Envelope, error) {
 		return bus.Envelope{}, silent
 	case err != nil && s.life.Err() != nil:
 		return bus.Envelope{}, errAway
+	case errors.Is(err, bus.ErrAnswer):
+		_, why, _ := strings.Cut(err.Error(), ": ")
+		return bus.Envelope{}, fmt.Errorf("%w: %s", errBadAnswer, why)
 	case err != nil:
 		return bus.Envelope{}, err
 	case answer.Part != nil:

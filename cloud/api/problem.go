@@ -27,6 +27,7 @@ type problem struct {
 	Errors []mistake `json:"errors,omitempty"`
 
 	Component string           `json:"component,omitempty"`
+	Request   string           `json:"request,omitempty"` // its id on the bus
 	Command   string           `json:"command,omitempty"`
 	Device    string           `json:"device,omitempty"`
 	Gateway   string           `json:"gateway,omitempty"`
@@ -74,7 +75,7 @@ func problemOf(err error) *problem {
 	}
 	if silent, ok := errors.AsType[*silentError](err); ok {
 		p := newProblem(http.StatusGatewayTimeout, silent.Error())
-		p.Component = silent.component
+		p.Component, p.Request = silent.component, silent.request
 		return p
 	}
 	switch {

@@ -64,6 +64,9 @@ func (s *Server) feed(q question, render renderer, to *io.PipeWriter, first chan
 	}()
 	q.part = func(part json.RawMessage) error {
 		if !begun {
+			if !isArray(part) { // while the client can still be told
+				return fmt.Errorf("%w: a part of it is not an array", errBadAnswer)
+			}
 			begun = true
 			first <- begin{parts: true}
 		}

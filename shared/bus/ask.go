@@ -10,12 +10,45 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // maxAnswers bounds the answers to one request that wait to be looked at; an
 // answerer that sends more is cut off. Each request reserves room for them (32
 // kB), so it is also what thousands of requests under way cost.
 const maxAnswers = 256
+
+// maxWaiting bounds the same in bytes: while a part is handed to somebody slow,
+// an answerer must not fill the memory.
+const maxWaiting = 16 << 20
+
+// ErrAnswer is the class of answers that make no sense.
+var ErrAnswer = errors.New("the answer makes no sense")
+
+// waiter is where the answers to one request wait.
+type waiter struct {
+	answers chan Envelope
+	held    atomic.Int64 // bytes
+}
+
+func sizeOf(e Envelope) int64 { return int64(len(e.Data) + len(e.Error)) }
+
+// put hands an answer over, or reports false when there is no room. The first
+// always has.
+func (w *waiter) put(e Envelope) bool {
+	size := sizeOf(e)
+	if held := w.held.Add(size); held > maxWaiting && held > size {
+		w.held.Add(-size)
+		return false
+	}
+	select {
+	case w.answers <- e:
+		return true
+	default:
+		w.held.Add(-size)
+		return false
+	}
+}
 
 // NewID draws 128 random bits, as 32 hex digits: an id nobody can guess.
 func NewID() string {
@@ -31,7 +64,7 @@ type Asker struct {
 	link *Link
 
 	mu      sync.Mutex // protects waiting
-	waiting map[string]chan Envelope
+	waiting map[string]*waiter
 	strays  func() // counts answers that nobody waits for
 }
 
@@ -39,7 +72,7 @@ type Asker struct {
 // asker has. stray, if not nil, is called for each answer that came too late or
 // to nobody.
 func NewAsker(name string, options Options, stray func(), log *slog.Logger) *Asker {
-	a := &Asker{name: name, waiting: make(map[string]chan Envelope), strays: stray}
+	a := &Asker{name: name, waiting: make(map[string]*waiter), strays: stray}
 	up := options.Up
 	options.Up = func(ctx context.Context, s *Session) error {
 		if err := s.Subscribe(ctx, Responses(name), a.hear); err != nil {
@@ -73,12 +106,14 @@ func (a *Asker) hear(m Message) {
 	a.mu.Lock()
 	waiting := a.waiting[id]
 	a.mu.Unlock()
-	select {
-	case waiting <- answer: // a nil channel is never ready
-	default:
-		if a.strays != nil {
-			a.strays()
-		}
+	if waiting == nil || !waiting.put(answer) {
+		a.stray()
+	}
+}
+
+func (a *Asker) stray() {
+	if a.strays != nil {
+		a.strays()
 	}
 }
 
@@ -97,9 +132,9 @@ func (a *Asker) Ask(ctx context.Context, topic, below string, request Envelope, 
 	if below != "" {
 		request.ResponseTopic = responsesPrefix + a.name + "/" + below + "/" + key
 	}
-	answers := make(chan Envelope, maxAnswers)
+	waiting := &waiter{answers: make(chan Envelope, maxAnswers)}
 	a.mu.Lock()
-	a.waiting[key] = answers
+	a.waiting[key] = waiting
 	a.mu.Unlock()
 	defer func() {
 		a.mu.Lock()
@@ -115,7 +150,8 @@ func (a *Asker) Ask(ctx context.Context, topic, below string, request Envelope, 
 	}
 	for {
 		select {
-		case answer := <-answers:
+		case answer := <-waiting.answers:
+			waiting.held.Add(-sizeOf(answer))
 			if more, err := each(answer); err != nil || !more {
 				return err
 			}
@@ -128,20 +164,36 @@ func (a *Asker) Ask(ctx context.Context, topic, below string, request Envelope, 
 // Once asks and gives the one answer, whole: the parts of a long one are
 // fetched one after the other and handed to part as they come. The envelope
 // returned is the last one; its Data has been handed over already when the
-// answer had parts.
+// answer had parts. With part nil there must be none.
 func (a *Asker) Once(ctx context.Context, topic string, data json.RawMessage, part func(json.RawMessage) error) (Envelope, error) {
+	return a.OnceAs(ctx, NewID(), topic, data, part)
+}
+
+// OnceAs is Once with the request's id. An answer that names another id is none
+// to this request: it is counted, and the right one is waited for. Its error
+// wraps [ErrAnswer] when the answerer is to blame.
+func (a *Asker) OnceAs(ctx context.Context, id, topic string, data json.RawMessage, part func(json.RawMessage) error) (Envelope, error) {
 	var last Envelope
 	next := 0
-	err := a.Ask(ctx, topic, "", Envelope{Data: data}, func(answer Envelope) (bool, error) {
+	err := a.Ask(ctx, topic, "", Envelope{ID: id, Data: data}, func(answer Envelope) (bool, error) {
+		if answer.ID != "" && answer.ID != id {
+			a.stray()
+			return true, nil
+		}
 		last = answer
 		if answer.Part == nil {
+			if next > 0 && len(answer.Error) == 0 {
+				return false, fmt.Errorf("%w: after %d parts came a whole one", ErrAnswer, next)
+			}
 			return false, nil
 		}
 		switch {
+		case part == nil:
+			return false, fmt.Errorf("%w: it comes in parts, which nobody expects", ErrAnswer)
 		case *answer.Part < next:
 			return true, nil // delivered twice
 		case *answer.Part > next:
-			return false, errors.New("a part of the answer is missing")
+			return false, fmt.Errorf("%w: part %d came where part %d should", ErrAnswer, *answer.Part, next)
 		}
 		next++
 		if len(answer.Data) > 0 {
@@ -163,7 +215,7 @@ func (a *Asker) Once(ctx context.Context, topic string, data json.RawMessage, pa
 // leave tells the answerer that nobody wants the rest, so that it need not find
 // out by waiting. Best effort.
 func (a *Asker) leave(answer Envelope) {
-	if CheckTopic(answer.ResponseTopic) != nil {
+	if checkPartsTopic(answer.ResponseTopic) != nil {
 		return
 	}
 	payload, err := Envelope{ID: answer.ID, Error: Text("the asker has gone")}.Encode()
@@ -174,12 +226,22 @@ func (a *Asker) leave(answer Envelope) {
 
 // more asks the answerer for part n.
 func (a *Asker) more(ctx context.Context, answer Envelope, n int) error {
-	if answer.ResponseTopic == "" {
-		return errors.New("the answer has more parts but says not where to ask for them")
+	if err := checkPartsTopic(answer.ResponseTopic); err != nil {
+		return err
 	}
 	payload, err := Envelope{ID: answer.ID, Part: &n}.Encode()
 	if err != nil {
 		return err
 	}
 	return a.link.Publish(ctx, Message{Topic: answer.ResponseTopic, Payload: payload})
+}
+
+// checkPartsTopic says what is wrong with where an answerer wants to be asked
+// for more. An asker may publish more than the answerer may, and must not be led
+// to do so.
+func checkPartsTopic(topic string) error {
+	if !strings.HasPrefix(topic, responsesPrefix) || CheckTopic(topic) != nil {
+		return fmt.Errorf("%w: it has more parts and says no topic below %s to ask for them", ErrAnswer, responsesPrefix)
+	}
+	return nil
 }
