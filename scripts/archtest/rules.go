@@ -58,7 +58,7 @@ var owners = map[string][]string{
 // may show its types: to each other and to their owner, for nobody else can
 // import the client.
 var rooms = map[string][]string{
-	"go.etcd.io/bbolt": {"cloud/registry/audit", "cloud/registry/tokens", "cloud/registry/enrolment", "cloud/alerting/notify"},
+	"go.etcd.io/bbolt": {"cloud/registry/audit", "cloud/registry/tokens", "cloud/registry/enrolment", "cloud/alerting/notify", "cloud/alerting/archive"},
 }
 
 // free are libraries that every package may use: they extend the standard
