@@ -47,8 +47,10 @@ func measureHooks(ctx context.Context, b *bench) error {
 	if err := h.drains(ctx); err != nil {
 		return fmt.Errorf("drain: %w", err)
 	}
-	if err := h.steady(ctx); err != nil {
-		return fmt.Errorf("steady rate: %w", err)
+	for _, perSecond := range []int{1000, 10_000} {
+		if err := h.steady(ctx, perSecond); err != nil {
+			return fmt.Errorf("%d readings/s: %w", perSecond, err)
+		}
 	}
 	if err := h.agent(ctx); err != nil {
 		return fmt.Errorf("an agent's backlog: %w", err)
@@ -255,15 +257,15 @@ func (h *hooked) agent(ctx context.Context) error {
 	h.fact("hooks_agent_republished", d["republish_published"]/took.Seconds(), "messages/s")
 	h.fact("hooks_agent_superseded", 100*d["republish_superseded"]/points, "%")
 	h.fact("hooks_agent_live", d["live_events"]/took.Seconds(), "events/s")
-	h.shed(d, float64(readings/batchOf))
+	h.shed("hooks_agent", d, float64(readings/batchOf))
 	return nil
 }
 
 // shed says what share of the messages was left out.
-func (h *hooked) shed(d figures, messages float64) {
-	h.fact("hooks_republish_shed", d["republish_shed"], "messages")
-	h.fact("hooks_live_shed", d["live_shed"], "messages")
-	h.fact("hooks_live_slow", d["live_slow"], "followers")
+func (h *hooked) shed(name string, d figures, messages float64) {
+	h.fact(name+"_republish_shed", d["republish_shed"], "messages")
+	h.fact(name+"_live_shed", d["live_shed"], "messages")
+	h.fact(name+"_live_slow", d["live_slow"], "followers")
 	if worst := max(d["republish_shed"], d["live_shed"]); worst > 0 {
 		h.note("of %.0f messages %.3g %% were shed", messages, 100*worst/math.Max(messages, 1))
 	}

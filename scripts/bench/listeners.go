@@ -229,7 +229,7 @@ func (h *hooked) flood(ctx context.Context, l *listeners) error {
 	h.fact("hooks_flood_republished", d["republish_published"]/took.Seconds(), "messages/s")
 	h.fact("hooks_flood_superseded", 100*d["republish_superseded"]/float64(n*pointsOf), "%")
 	h.fact("hooks_flood_live", d["live_events"]/took.Seconds(), "events/s")
-	h.shed(d, float64(n))
+	h.shed("hooks_flood", d, float64(n))
 	h.fact("hooks_flood_newest_republished", republished, "% of plugs")
 	h.fact("hooks_flood_newest_live", lived, "% of plugs")
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
+	"github.com/wattline/wattline/shared/hook"
 	"github.com/wattline/wattline/shared/senml"
 )
 
@@ -86,10 +87,10 @@ func makeBatch(name string, l *load, id contract.BatchID, readings int) (batch, 
 
 // connect uses two connections, as one goroutine only may write on each.
 func (s *source) connect(c *central, receipts string) (err error) {
-	if s.say, err = dialRole(c.mqtt, s.name+"-says", hooksPassword); err != nil {
+	if s.say, err = dialRole(c.mqtt, hook.ClientID(s.name+"-says"), hooksPassword); err != nil {
 		return err
 	}
-	if s.hear, err = dialRole(c.mqtt, s.name+"-hears", hooksPassword); err != nil {
+	if s.hear, err = dialRole(c.mqtt, hook.ClientID(s.name+"-hears"), hooksPassword); err != nil {
 		s.say.close()
 		return err
 	}

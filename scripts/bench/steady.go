@@ -11,27 +11,29 @@ import (
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
+	"github.com/wattline/wattline/shared/hook"
 	"github.com/wattline/wattline/shared/senml"
 )
 
-const (
-	steadyRate = 10_000 // readings/s: a hundred gateways of a hundred plugs, each polled once a second
-	steadyTick = 10 * time.Millisecond
-)
+// steadyTick is the time between two batches: each of a hundred gateways hands
+// one in every second.
+const steadyTick = time.Second / configGateways
 
-// steady has a hundred gateways measure once a second: a batch a second each, and
-// a state of each plug.
-func (h *hooked) steady(ctx context.Context) error {
-	rounds, seconds := 4, 8
+// steady has a hundred gateways hand in so many readings a second together, and
+// tell as many states: 1,000 are their ten thousand plugs polled every ten
+// seconds, 10,000 every second.
+func (h *hooked) steady(ctx context.Context, perSecond int) error {
+	rounds, seconds := 5, 6
 	if h.long {
 		rounds, seconds = 10, 20
 	}
+	name := fmt.Sprintf("hooks_steady_%d", perSecond)
 	var alone, full []time.Duration
 	var p50, p99, kept []float64
 	var cpuAlone, cpuFull []float64
 	var told figures
 	for range rounds {
-		a, err := h.steadyRound(ctx, h.alone, seconds)
+		a, err := h.steadyRound(ctx, h.alone, perSecond, seconds)
 		if err != nil {
 			return err
 		}
@@ -39,7 +41,7 @@ func (h *hooked) steady(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		f, err := h.steadyRound(ctx, h.full, seconds)
+		f, err := h.steadyRound(ctx, h.full, perSecond, seconds)
 		if err != nil {
 			return err
 		}
@@ -54,24 +56,24 @@ func (h *hooked) steady(ctx context.Context) error {
 		kept = append(kept, 100*float64(len(f.took))/float64(len(a.took)))
 		cpuAlone, cpuFull = append(cpuAlone, 100*a.cpu), append(cpuFull, 100*f.cpu)
 	}
-	h.note("%d readings/s and as many states/s of %d gateways, from a batch's publish to its receipt, medians of %d rounds of %d s in turns", steadyRate, configGateways, rounds, seconds)
-	h.fact("hooks_steady_stored_ratio", median(kept), "%")
+	h.note("%d readings/s and as many states/s of %d gateways, from a batch's publish to its receipt, medians of %d rounds of %d s in turns", perSecond, configGateways, rounds, seconds)
+	h.fact(name+"_stored_ratio", median(kept), "%")
 	for _, q := range []struct {
 		name   string
 		q      float64
 		ratios []float64
 	}{{"p50", 0.5, p50}, {"p99", 0.99, p99}} {
-		h.fact("hooks_steady_alone_"+q.name, millis(quantile(alone, q.q)), "ms")
-		h.fact("hooks_steady_subscribed_"+q.name, millis(quantile(full, q.q)), "ms")
-		h.fact("hooks_steady_ratio_"+q.name, median(q.ratios), "x")
+		h.fact(name+"_alone_"+q.name, millis(quantile(alone, q.q)), "ms")
+		h.fact(name+"_subscribed_"+q.name, millis(quantile(full, q.q)), "ms")
+		h.fact(name+"_ratio_"+q.name, median(q.ratios), "x")
 	}
-	h.fact("hooks_steady_cpu_alone", median(cpuAlone), "% of a processor")
-	h.fact("hooks_steady_cpu_subscribed", median(cpuFull), "% of a processor")
-	h.fact("hooks_steady_in", steadyRate*pointsOf, "values/s")
-	h.fact("hooks_steady_republished", told["republish_published"]/float64(seconds), "messages/s")
-	h.fact("hooks_steady_superseded", told["republish_superseded"]/float64(seconds), "values/s")
-	h.fact("hooks_steady_live", told["live_events"]/float64(seconds), "events/s")
-	h.shed(told, float64(steadyRate*seconds))
+	h.fact(name+"_cpu_alone", median(cpuAlone), "% of a processor")
+	h.fact(name+"_cpu_subscribed", median(cpuFull), "% of a processor")
+	h.fact(name+"_in", float64(perSecond*pointsOf), "values/s")
+	h.fact(name+"_republished", told["republish_published"]/float64(seconds), "messages/s")
+	h.fact(name+"_superseded", told["republish_superseded"]/float64(seconds), "values/s")
+	h.fact(name+"_live", told["live_events"]/float64(seconds), "events/s")
+	h.shed(name, told, float64(perSecond*seconds))
 	return nil
 }
 
@@ -83,8 +85,8 @@ type pace struct {
 
 // steadyRound sends at the rate for so many seconds, and waits for what is not
 // receipted then.
-func (h *hooked) steadyRound(ctx context.Context, c *central, seconds int) (p pace, err error) {
-	const perBatch = steadyRate / configGateways
+func (h *hooked) steadyRound(ctx context.Context, c *central, perSecond, seconds int) (p pace, err error) {
+	perBatch := perSecond / configGateways
 	s := &source{name: "steady", receipted: make(chan string, seconds*configGateways), failed: make(chan error, 2)}
 	floors := make([]*load, configGateways)
 	start := device.MicrosOf(time.Now().Truncate(time.Second))
@@ -184,7 +186,7 @@ func newStates(c *central) (*states, error) {
 		s.floors, s.topics = append(s.floors, l), append(s.topics, topics)
 	}
 	var err error
-	s.client, err = dialRole(c.mqtt, "states", hooksPassword)
+	s.client, err = dialRole(c.mqtt, hook.ClientID("states"), hooksPassword)
 	return s, err
 }
 
