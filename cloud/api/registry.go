@@ -39,6 +39,15 @@ var statusOfProblem = map[contract.ProblemKind]int{
 
 // askRegistry asks and gives the answer; a problem in it is an error.
 func (s *Server) askRegistry(family, resource string, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
+	wait := s.config.HTTP.AnswerTimeout
+	if resource == "inventory" {
+		wait = max(wait, inventoryWait)
+	}
+	return s.askAs(registrar, family, resource, r, wait)
+}
+
+// askAs asks a component that speaks as the registry does.
+func (s *Server) askAs(component, family, resource string, r contract.RegistryRequest, wait time.Duration) (contract.RegistryAnswer, error) {
 	var result contract.RegistryAnswer
 	data, err := json.Marshal(r)
 	if err != nil {
@@ -47,19 +56,15 @@ func (s *Server) askRegistry(family, resource string, r contract.RegistryRequest
 	if len(data) > maxQuestion {
 		return result, newProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the request has become %d bytes, more than the %d that can be passed on; split it", len(data), maxQuestion))
 	}
-	wait := s.config.HTTP.AnswerTimeout
-	if resource == "inventory" {
-		wait = max(wait, inventoryWait)
-	}
-	answer, err := s.ask(question{topic: family + "/" + registrar + "/" + resource, data: data, wait: wait})
+	answer, err := s.ask(question{topic: family + "/" + component + "/" + resource, data: data, wait: wait})
 	if err != nil {
 		return result, err
 	}
-	if err := componentProblem(registrar, answer); err != nil {
+	if err := componentProblem(component, answer); err != nil {
 		return result, err
 	}
 	if err := json.Unmarshal(answer.Data, &result); err != nil {
-		return result, fmt.Errorf("%w: the registry's is none of its own", errBadAnswer)
+		return result, fmt.Errorf("%w: that of %s has not its form", errBadAnswer, component)
 	}
 	if result.Problem != nil {
 		return result, registryProblem(result.Problem, family == "query")
@@ -217,9 +222,12 @@ func placeOf(list string, content json.RawMessage) string {
 var secondsMember = regexp.MustCompile(`"(at|created|expires|issued|join_expires|seen)":(-?[0-9]+(?:\.[0-9]+)?)([,}])`)
 
 // dated gives the times of a document by RFC 3339, as all of /api/v1 does.
-func dated(document json.RawMessage) json.RawMessage {
-	return secondsMember.ReplaceAllFunc(document, func(found []byte) []byte {
-		parts := secondsMember.FindSubmatch(found)
+func dated(document json.RawMessage) json.RawMessage { return datedBy(secondsMember, document) }
+
+// datedBy does so for the members that an expression like [secondsMember] finds.
+func datedBy(members *regexp.Regexp, document json.RawMessage) json.RawMessage {
+	return members.ReplaceAllFunc(document, func(found []byte) []byte {
+		parts := members.FindSubmatch(found)
 		var at device.Micros
 		if at.UnmarshalJSON(parts[2]) != nil {
 			return found

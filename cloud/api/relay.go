@@ -38,8 +38,8 @@ func target(c *fiber.Ctx) (module, subpath string, err error) {
 	switch {
 	case module == "":
 		return "", "", fiber.ErrNotFound
-	case module == registrar || module == keeper && strings.Trim(subpath, "/") == switchesPath:
-		return "", "", newProblem(http.StatusForbidden, "the relay does not lead there; /api/v1 has routes for the registry and the audit log, which look at who asks")
+	case module == registrar || module == alerter || module == keeper && strings.Trim(subpath, "/") == switchesPath:
+		return "", "", newProblem(http.StatusForbidden, "the relay does not lead there; /api/v1 has routes for the registry, the alerts and the audit log, which look at who asks")
 	}
 	return module, subpath, nil
 }

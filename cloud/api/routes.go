@@ -66,6 +66,7 @@ func (s *Server) routes() *fiber.App {
 	s.topRoutes(app)
 	s.houseRoutes(app)
 	s.registryRoutes(app)
+	s.alertRoutes(app)
 	return app
 }
 

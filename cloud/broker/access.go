@@ -80,14 +80,14 @@ func guestPublishes(topic string) bool {
 	case "responses":
 		return !strings.HasSuffix(topic, "/receipts") && !strings.HasPrefix(rest, "sp_command/")
 	case "command", "query":
-		return !isRegistry(rest)
+		return !guarded(rest)
 	}
 	return !strings.HasPrefix(topic, "$")
 }
 
-// guestHears: all but the registry, which holds hashed tokens, what it is asked,
-// and what the api is answered: join tokens and tokens of people pass there, each
-// once. A filter such as "#" is granted and brings none of this, for each message
+// guestHears: all but the registry, which holds hashed tokens, what it and the
+// alerting are asked, and what the api is answered: join tokens and tokens of
+// people pass there, each once. A filter such as "#" is granted and brings none of this, for each message
 // is asked about again as [Hear].
 func guestHears(topic string) bool {
 	family, rest, _ := strings.Cut(topic, "/")
@@ -95,15 +95,19 @@ func guestHears(topic string) bool {
 	case "registry":
 		return false
 	case "command", "query":
-		return !isRegistry(rest)
+		return !guarded(rest)
 	case "responses":
 		return rest != "api" && !strings.HasPrefix(rest, "api/")
 	}
 	return true
 }
 
-// isRegistry tells what is asked of the registry from what is asked of others.
-func isRegistry(rest string) bool { return rest == "registry" || strings.HasPrefix(rest, "registry/") }
+// guarded tells the components that answer the api alone, which looks at who
+// asks: what they are told of who it is they believe.
+func guarded(rest string) bool {
+	component, _, _ := strings.Cut(rest, "/")
+	return component == "registry" || component == "alerting"
+}
 
 // unshared is the filter in $share/<name>/<filter>.
 func unshared(filter string) string {

@@ -47,8 +47,9 @@
 //     with mosquitto_sub. Guests send data under every name but those of enrolled
 //     gateways, queries, commands and answers, and topics that are not ours; they
 //     cannot publish receipts, registry, configuration, commands to gateways, states
-//     and alerts, nor ask the registry; nor can they hear the registry, what it is
-//     asked, and what the api is answered, where new tokens pass.
+//     and alerts, nor ask the registry or the alerting; nor can they hear the
+//     registry, what these two are asked, and what the api is answered, where new
+//     tokens pass. Alerts they hear.
 //
 // Two boxes with one certificate have two epochs and so two client ids: both stay
 // connected and both are heard. The ledger tells of them.
