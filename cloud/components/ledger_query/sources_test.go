@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,5 +108,32 @@ func TestSourcesOfANewSiteAreNone(t *testing.T) {
 	err := c.Query(t.Context(), hook.Request{Subpath: "sources", Data: json.RawMessage(`{"limit":0,"kind":"x","from":"noon"}`), Wanted: true}, &a)
 	if !errors.Is(err, ledgerquery.ErrMistakes) {
 		t.Errorf("mistakes: %v", err)
+	}
+}
+
+// What was beyond a limit is stored once the limit is raised and the batch is
+// handed in again.
+func TestWhatWasBeyondALimitIsReplayedWhenItIsRaised(t *testing.T) {
+	s := newStand(t)
+	storing := func(series int) *influxdata.Hook {
+		limits := influxdata.DefaultConfig().Limits
+		limits.Series = series
+		return influxdata.New(influxdata.Options{Store: s.store, Ledger: ledger.NewBook(s.store, hook.Instance(), nil), Limits: limits}, quiet)
+	}
+	s.hook = storing(1)
+	source := "meter-" + s.database
+	s.give(source, "one", reading("g1"))
+	s.give(source, "two", reading("g2"))
+	refused := s.list(`{"source":"` + source + `"}`).Items
+	if len(refused) != 1 || refused[0].Batch != "two" || !strings.Contains(refused[0].Reason, "influx_data.limits.series") {
+		t.Fatalf("in quarantine: %+v", refused)
+	}
+	s.hook = storing(2)
+	s.receipts = nil
+	if _, err := s.replay(`{"id":"` + refused[0].Digest + `","source":"` + source + `"}`); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.receipts) != 1 || !strings.Contains(s.receipts[0], `"stored":[{"id":"two"`) {
+		t.Errorf("receipts %v", s.receipts)
 	}
 }
