@@ -72,13 +72,17 @@ func recordsOf(pack []byte, most int, c choice) ([]record, error) {
 	return records, nil
 }
 
-// number is the shortest JSON that reads back as v.
+// number is the shortest JSON that reads back as v, written as InfluxDB writes it.
 func number(v float64) string {
-	format := byte('f')
+	v += 0 // no zero is negative
 	if abs := math.Abs(v); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
-		format = 'e'
+		text, err := json.Marshal(v)
+		if err != nil { // infinite or no number, which SenML cannot say
+			return "0"
+		}
+		return string(text)
 	}
-	return strconv.FormatFloat(v+0, format, -1, 64) // no zero is negative
+	return strconv.FormatFloat(v, 'f', -1, 64)
 }
 
 // inOrder sorts records by time, name and unit (RFC 8428 section 4.6), and leaves out
