@@ -99,7 +99,7 @@ func (l *listeners) follow(ctx context.Context, address string) error {
 		if err != nil {
 			return nil, err
 		}
-		answer, err := http.DefaultClient.Do(request) //nolint:bodyclose // by close
+		answer, err := http.DefaultClient.Do(request)
 		if err != nil {
 			return nil, err
 		}

@@ -10,6 +10,9 @@
 // begins with an event "reset"; then comes everything as it is now, without ids,
 // then "current", whose id is the position behind it.
 //
+// What comes faster than it can be looked at is shed and counted; the next reading
+// of a plug repairs that.
+//
 // Events come at most 50 ms late, so that a busy floor wakes nobody a thousand
 // times a second. An event that changes nothing is not told.
 package live
