@@ -1,7 +1,6 @@
 package influxdata
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 
@@ -33,14 +32,14 @@ func (h *Hook) notNow(by string) *limited {
 
 // shed counts a message that is not taken now, and logs once per source and
 // minute.
-func (h *Hook) shed(ctx context.Context, source string, why *limited) {
+func (h *Hook) shed(source string, why *limited) {
 	h.options.Limited.With(why.by).Inc()
 	h.tallies.note(source, h.options.Now(), why.text, func(t *tally) {
 		t.messages++
 		t.limited++
 	})
 	if h.mayLog("limited " + source) {
-		h.log.WarnContext(ctx, "source limited: without receipts its data is lost", slog.String("source", clip(source)), slog.Any("err", why))
+		h.log.Warn("source limited: without receipts its data is lost", slog.String("source", clip(source)), slog.Any("err", why))
 	}
 }
 

@@ -125,7 +125,7 @@ func (h *Hook) Run(ctx context.Context, options bus.Options) error {
 func (h *Hook) Take(m bus.Message) {
 	h.options.Messages.Inc()
 	if by := h.limits.enqueue(m); by != "" {
-		h.shed(context.Background(), senderIn(m), h.notNow(by))
+		h.shed(senderIn(m), h.notNow(by))
 		return
 	}
 	if !h.queue.Put(m) {
@@ -193,7 +193,7 @@ func (h *Hook) guardedRead(ctx context.Context, m bus.Message, send func(string,
 		}
 	}
 	if why != nil {
-		h.shed(ctx, senderIn(m), why)
+		h.shed(senderIn(m), why)
 		return nil
 	}
 	if to := msg.envelope.ResponseTopic; to != "" && !hook.MayAnswer(to, msg.topic.Source) {
@@ -201,7 +201,7 @@ func (h *Hook) guardedRead(ctx context.Context, m bus.Message, send func(string,
 		msg.envelope.ResponseTopic = ""
 	}
 	if why := h.accept(msg); why != nil {
-		h.shed(ctx, msg.topic.Source, why)
+		h.shed(msg.topic.Source, why)
 		return nil
 	}
 	return msg
