@@ -10,4 +10,9 @@
 //
 // Content that InfluxDB or the rules of records refuse goes whole into the
 // quarantine, is receipted as such, and can be replayed.
+//
+// Each source is held to [Limits], so that one gone wrong neither floods InfluxDB
+// with series nor keeps the others waiting. Beyond them a message is not taken
+// now, and nothing is said, or goes into the quarantine; what a record becomes
+// they never change. What every source sent is entered in [SourceMeasurement].
 package influxdata
