@@ -1,0 +1,98 @@
+package signals
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/wattline/wattline/cloud/alerting/engine"
+	"github.com/wattline/wattline/cloud/alerting/rule"
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
+	"github.com/wattline/wattline/shared/hook"
+	"github.com/wattline/wattline/shared/senml"
+)
+
+const (
+	maxSource = 128 // bytes of the name of who sends readings
+	maxUnit   = 32
+	// remembered is how many batches of a gateway are known again: those that it
+	// sends until it is answered (64), and as many that it has set aside or sends
+	// again after a restart.
+	remembered = 128
+)
+
+// hearData takes readings of any source. A batch that a gateway sends again,
+// because nobody has answered it, is told once.
+func (s *Signals) hearData(m bus.Message) error {
+	d, err := hook.Decode(m, s.now.Time())
+	if err != nil {
+		return err
+	}
+	if len(d.Source) > maxSource || bus.CheckTopic(d.Source) != nil {
+		return fmt.Errorf("%w: source %.40q", errMalformed, d.Source)
+	}
+	if g := s.registered(d.Source); g != nil {
+		if id, err := contract.ParseBatchID(d.ID); err == nil && g.batches.twice(id) {
+			return nil
+		}
+		if len(d.Readings) > 0 && !d.Retained {
+			g.data = s.now
+		}
+	}
+	s.out = slices.Grow(s.out, len(d.Readings))
+	var heard, spelled device.ID
+	for i := range d.Readings {
+		r := &d.Readings[i]
+		if r.Kind != senml.Number && r.Kind != senml.Bool || isFact(r.Measurement) {
+			continue
+		}
+		if i == 0 || r.Device != heard {
+			heard, spelled = r.Device, s.house.spell(r.Device)
+		}
+		s.out = append(s.out, engine.Sample{
+			Subject: engine.Subject{Device: spelled}, Signal: r.Measurement, Gateway: d.Source, At: r.Time, Value: r.Value, Unit: unitOf(r.Unit),
+		})
+	}
+	return nil
+}
+
+// isFact keeps agents from telling what only the cloud may: a measurement may
+// have any name.
+func isFact(measurement string) bool {
+	if !strings.Contains(measurement, ".") {
+		return false
+	}
+	_, fact := rule.SignalOf(measurement)
+	return fact
+}
+
+// unitOf is a unit that may be shown to people; others are left out.
+func unitOf(unit string) string {
+	if len(unit) > maxUnit || strings.ContainsFunc(unit, unicode.IsControl) {
+		return ""
+	}
+	return unit
+}
+
+// batches are the newest of a gateway, in a ring.
+type batches struct {
+	ids  []contract.BatchID
+	next int
+}
+
+// twice enters a batch, or reports that it was there.
+func (b *batches) twice(id contract.BatchID) bool {
+	switch {
+	case slices.Contains(b.ids, id):
+		return true
+	case len(b.ids) < remembered:
+		b.ids = append(b.ids, id)
+	default:
+		b.ids[b.next] = id
+		b.next = (b.next + 1) % remembered
+	}
+	return false
+}
