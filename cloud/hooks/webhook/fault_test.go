@@ -85,6 +85,7 @@ func TestInfluxDBAndBrokerMayGo(t *testing.T) {
 	s.mqtt.Kill()
 	s.mqtt.Start()
 	box.await(s.want)
+	<-s.stores
 	if err := s.link.AwaitUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}

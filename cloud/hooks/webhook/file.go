@@ -49,6 +49,7 @@ type file struct {
 	path, copy string
 	db         *bbolt.DB
 	log        *slog.Logger
+	moved      bool // the file was damaged and moved aside
 
 	mu     sync.Mutex       // protects what follows
 	states map[string]state // as they were saved, or copied before
@@ -71,6 +72,7 @@ func openFile(data string, log *slog.Logger) (*file, error) {
 		}
 		log.Error("the file of webhook positions is damaged and was moved aside: receivers go on from its copy, and get some readings again",
 			slog.String("file", aside), slog.Any("err", err))
+		f.moved = true
 		err = f.open()
 	}
 	if err != nil {

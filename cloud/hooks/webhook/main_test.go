@@ -57,6 +57,7 @@ type site struct {
 	sequence uint64
 	epoch    contract.Epoch
 	receipts chan string
+	stores   chan struct{}   // tells each time the storing hook listens
 	want     map[string]bool // what was stored
 }
 
@@ -68,14 +69,19 @@ func newSite(t *testing.T) *site {
 	var all sync.WaitGroup
 	t.Cleanup(func() { stop(); all.Wait() })
 	store := influxdata.New(influxdata.Options{Store: s.client, Ledger: ledger.NewBook(s.client, fmt.Sprintf("%016x", time.Now().UnixNano()), nil)}, quiet)
-	all.Go(func() { _ = store.Run(ctx, bus.Options{URL: s.mqtt.URL}) })
+	stores := make(chan struct{}, 100)
+	all.Go(func() {
+		_ = store.Run(ctx, bus.Options{URL: s.mqtt.URL, Up: func(context.Context, *bus.Session) error { stores <- struct{}{}; return nil }})
+	})
 	s.link = bus.NewLink(bus.Options{URL: s.mqtt.URL, ClientID: "test", Up: func(ctx context.Context, session *bus.Session) error {
 		return session.Subscribe(ctx, "responses/edge-f1/#", s.receipt)
 	}}, quiet)
 	all.Go(func() { _ = s.link.Run(ctx) })
+	<-stores
 	if err := s.link.AwaitUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	s.stores = stores
 	return s
 }
 

@@ -114,6 +114,10 @@ func (r *receiver) begin(ctx context.Context) (at state, pending *outgoing, next
 		return at, pending, next, true
 	}
 	from, _ := r.config.from() // validated
+	if r.hook.file.moved && from == 0 {
+		from = 1
+		r.log.ErrorContext(ctx, "where the receiver stood is lost: it gets everything that was ever entered")
+	}
 	ok = r.store(ctx, func() (err error) {
 		at.Of = r.config.Databases
 		at.Position, err = r.hook.options.Feed.Start(ctx, from)
