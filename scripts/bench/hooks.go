@@ -49,7 +49,7 @@ func measureHooks(ctx context.Context, b *bench) error {
 	}
 	for _, perSecond := range []int{1000, 10_000} {
 		if err := h.steady(ctx, perSecond); err != nil {
-			return fmt.Errorf("%d readings/s: %w", perSecond, err)
+			return fmt.Errorf("%d readings/s: %w; the clouds said %s, %s", perSecond, err, h.alone.tail(), h.full.tail())
 		}
 	}
 	if err := h.agent(ctx); err != nil {
