@@ -55,6 +55,7 @@ func (s *Server) alertRoutes(app *fiber.App) {
 	at(http.MethodDelete, "/maintenance/:id", switches, s.deleteMaintenance)
 	at(http.MethodGet, "/receivers", looksAll, s.alertReceivers)
 	at(http.MethodPost, "/receivers/:id/test", changes, s.changesAlerting("receivers", "test"))
+	at(http.MethodGet, "/audit", changes, s.alertAudit)
 	at(http.MethodGet, "/*", looks, s.alert)
 }
 

@@ -50,7 +50,6 @@ func (s *Server) hushes(verb string) fiber.Handler {
 		if err != nil {
 			return err
 		}
-		s.noteAlerting(c, "alerts", r)
 		told, err := hushedOf(callerOf(c), answer.Content, r.Key != "")
 		if err != nil {
 			return err
@@ -230,23 +229,6 @@ func (b *body) moment(name string) *device.Micros {
 	return &at
 }
 
-// noteAlerting tells the audit log what somebody has done to alerts and rules.
-func (s *Server) noteAlerting(c *fiber.Ctx, resource string, r contract.RegistryRequest) {
-	if r.DryRun {
-		return
-	}
-	object := r.Key
-	if object == "" && len(r.Filter) > 0 {
-		if text, err := json.Marshal(r.Filter); err == nil {
-			object = string(text)
-		}
-	}
-	s.note(c, contract.Audited{Who: r.Who, What: r.Verb + " " + things[resource], Object: shorten(object), Reason: r.Reason, Result: done})
-}
-
-// things are the alerting's resources in the words of the audit log.
-var things = map[string]string{"alerts": "alert", "rules": "alert rule", "maintenance": "maintenance window", "receivers": "alert receiver"}
-
 // changesAlerting is a command about a rule or a receiver. Created things are 201,
 // and their answer says where they are.
 func (s *Server) changesAlerting(resource, verb string) fiber.Handler {
@@ -296,7 +278,6 @@ func (s *Server) commandAlerting(c *fiber.Ctx, resource string, r contract.Regis
 	if r.Verb == "create" && r.Key == "" {
 		r.Key = names.Name + names.ID // of a rule, of a maintenance window
 	}
-	s.noteAlerting(c, resource, r)
 	status := http.StatusOK
 	if r.Verb == "create" && !r.DryRun {
 		status = http.StatusCreated

@@ -35,6 +35,30 @@ func (s *Server) alertStatistics(c *fiber.Ctx) error {
 	return sendAlerting(c, http.StatusOK, answer)
 }
 
+// alertAudit is GET /api/v1/alerts/audit: who hushed what and who changed rules,
+// newest first.
+func (s *Server) alertAudit(c *fiber.Ctx) error {
+	q := readQuery(c)
+	q.allow(auditFilters...)
+	r, err := s.requestOf(c, "list")
+	if err != nil {
+		return err
+	}
+	r.Limit, r.Cursor = q.paging()
+	r.Filter = q.alertFilter()
+	if err := mistaken(q.mistakes); err != nil {
+		return err
+	}
+	answer, err := s.askAlerting("query", "audit", r)
+	if err != nil {
+		return err
+	}
+	if !isArray(answer.Content) {
+		return fmt.Errorf("%w: the alerting gave no audit log", errBadAnswer)
+	}
+	return sendPage(c, datedBy(alertSeconds, answer.Content), answer.Next)
+}
+
 // rulesAnswer is all rules of the site and the calendars that they name. Its ETag
 // is that of the whole.
 type rulesAnswer struct {
@@ -133,14 +157,17 @@ func (s *Server) importRules(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	s.noteAlerting(c, "rules", r)
 	return sendAsIs(c, http.StatusOK, answer)
 }
 
 // alertReceivers is GET /api/v1/alerts/receivers: who is told, and whether it
 // arrives.
 func (s *Server) alertReceivers(c *fiber.Ctx) error {
-	answer, err := s.lookAlerting(c, "receivers", "list")
+	r, err := s.listRequest(c, readQuery(c))
+	if err != nil {
+		return err
+	}
+	answer, err := s.askAlerting("query", "receivers", r)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// command is one thing that wattline can do, named by one or two words.
+// command is one thing that wattline can do, named by one to three words.
 type command struct {
 	name     string // such as "devices create"
 	args     string // such as "ID..."
@@ -48,7 +48,8 @@ var groups = []group{
 	{"Inventory", inventoryCommands},
 	{"People", tokenCommands},
 	{"Using it", useCommands},
-	{"When something is wrong", doctorCommands},
+	{"When something is wrong", alertCommands},
+	{"", doctorCommands},
 }
 
 // all lists every command.
@@ -64,7 +65,7 @@ func all() []command {
 // its name. near are the commands of the same first word.
 func find(args []string) (c *command, rest []string, near []command) {
 	commands := all()
-	for words := min(2, len(args)); words > 0; words-- {
+	for words := min(3, len(args)); words > 0; words-- {
 		name := strings.Join(args[:words], " ")
 		if i := slices.IndexFunc(commands, func(c command) bool { return c.name == name }); i >= 0 {
 			return &commands[i], args[words:], nil
