@@ -13,8 +13,9 @@ import (
 
 // firing is an alert as the api tells it.
 func firing(subject string, since time.Time, more string) string {
-	return fmt.Sprintf(`{"id":"plug-unreachable/%s/1700000000000000","rule":"plug-unreachable","severity":"warning","subject":%q,"device":%q,"floor":2,"label":"Sala Goya",`+
-		`"state":"firing","since":%q,"fired":%[4]q,"summary":"The plug at Sala Goya is not reached."%s}`, subject, subject, since.UTC().Format(time.RFC3339), more)
+	at := since.UTC().Format(time.RFC3339)
+	return fmt.Sprintf(`{"id":"plug-unreachable/%s/1700000000000000","rule":"plug-unreachable","severity":"warning","device":%q,"floor":2,"label":"Sala Goya",`+
+		`"state":"firing","since":%q,"fired":%q,"summary":"The plug at Sala Goya is not reached."%s}`, subject, subject, at, at, more)
 }
 
 func TestAlertsAreATableOfWhatFires(t *testing.T) {
