@@ -268,7 +268,7 @@ func (a *Archive) Prune(now time.Time) (more bool, err error) {
 	err = a.db.Update(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(alertsBucket).Cursor()
 		for k, text := c.First(); k != nil && !more; k, text = c.Next() {
-			fired := device.Micros(binary.BigEndian.Uint64(k))
+			fired := device.Micros(binary.BigEndian.Uint64(k)) //nolint:gosec // written from one
 			if fired >= oldest && count <= keepMost {
 				return nil
 			}

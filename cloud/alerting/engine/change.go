@@ -37,6 +37,7 @@ func (e *Engine) SetRules(file rule.File, now device.Micros) []Change {
 // changed: what is gone can be in no trouble any more.
 func (e *Engine) Rehouse(now device.Micros) []Change {
 	e.now = max(e.now, now)
+	e.setZone()
 	e.out = e.out[:0]
 	for k, i := range e.instances {
 		if !e.stands(i) {

@@ -77,10 +77,7 @@ func New(file rule.File, house House) *Engine {
 }
 
 func (e *Engine) adopt(file rule.File) {
-	e.zone = time.UTC
-	if zone, err := time.LoadLocation(e.house.Site().TimeZone); err == nil {
-		e.zone = zone
-	}
+	e.setZone()
 	e.calendars, e.rules = file.Calendars, nil
 	e.bySignal, e.parents = make(map[string][]*rule.Rule), make(map[string]bool)
 	for i := range file.Rules {
@@ -93,6 +90,14 @@ func (e *Engine) adopt(file rule.File) {
 		for _, parent := range r.CoveredBy {
 			e.parents[parent] = true
 		}
+	}
+}
+
+// setZone takes the site's zone, UTC as long as nobody has said which.
+func (e *Engine) setZone() {
+	e.zone = time.UTC
+	if zone, err := time.LoadLocation(e.house.Site().TimeZone); err == nil {
+		e.zone = zone
 	}
 }
 

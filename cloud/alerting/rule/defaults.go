@@ -3,6 +3,7 @@ package rule
 import (
 	"bytes"
 	_ "embed" // rules.yaml
+	"encoding/json"
 	"fmt"
 
 	"github.com/wattline/wattline/shared/config"
@@ -28,4 +29,22 @@ func Read(text []byte, name string) (File, error) {
 		return File{}, err
 	}
 	return f, nil
+}
+
+// Load reads a YAML file of rules.
+func Load(name string) (File, error) {
+	var f File
+	if err := config.Load(name, &f); err != nil {
+		return File{}, err
+	}
+	return f, nil
+}
+
+// Write gives the YAML that Read reads.
+func Write(f File) ([]byte, error) {
+	text, err := json.Marshal(f)
+	if err != nil {
+		return nil, err
+	}
+	return config.YAML(text)
 }

@@ -32,6 +32,22 @@ func TestTheDefaultsAreWithoutMistakes(t *testing.T) {
 	}
 }
 
+func TestWhatIsWrittenIsReadBack(t *testing.T) {
+	f := rule.Defaults()
+	f.Rules[0].Summary, f.Rules[1].Summary = `{label}: "yes", # no`, "- on"
+	text, err := rule.Write(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := rule.Read(text, "rules.yaml")
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	if d := cmp.Diff(f, back); d != "" {
+		t.Errorf("YAML changes them:\n%s", d)
+	}
+}
+
 func TestEveryMistakeIsNamed(t *testing.T) {
 	_, err := rule.Read([]byte(`
 calendars:

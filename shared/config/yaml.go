@@ -1,0 +1,26 @@
+package config
+
+import (
+	"fmt"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// YAML writes a JSON text as YAML, its members in the order that they have. What
+// has the same names in both, [Decode] reads back.
+func YAML(text []byte) ([]byte, error) {
+	var root yaml.Node
+	if err := yaml.Unmarshal(text, &root); err != nil { // every JSON text is YAML
+		return nil, fmt.Errorf("write as YAML: %w", err)
+	}
+	open(&root)
+	return yaml.Marshal(&root)
+}
+
+// open writes a node over several lines, strings only quoted where they must be.
+func open(n *yaml.Node) {
+	n.Style = 0
+	for _, child := range n.Content {
+		open(child)
+	}
+}
