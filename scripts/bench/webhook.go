@@ -137,7 +137,7 @@ func storeBacklog(ctx context.Context, client *influx.Client, seconds int) (read
 			if lines, err = influxdata.Points(lines, records); err != nil {
 				return 0, 0, err
 			}
-			id := contract.BatchID{Epoch: epoch, Sequence: uint64(n + 1)} //nolint:gosec // positive
+			id := contract.BatchID{Epoch: epoch, Sequence: uint64(n + 1)}
 			list = append(list, contract.Entry{
 				Source: fmt.Sprintf("edge-f%d", floor+1), ID: id.String(), Batch: &id, Readings: floorPlugs,
 				From: records[0].Time, To: records[len(records)-1].Time,

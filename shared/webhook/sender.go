@@ -60,12 +60,10 @@ type Message struct {
 
 // Sender delivers messages to one receiver. Safe for concurrent use.
 type Sender struct {
-	url      string
-	key      Key
-	client   *retryablehttp.Client
-	base     *http.Transport
-	now      func() time.Time
-	attempts int
+	options Options
+	key     Key
+	client  *http.Client
+	base    *http.Transport
 }
 
 // CheckURL says what is wrong with a receiver's address; it does not repeat it.
@@ -95,7 +93,7 @@ func New(options Options) (*Sender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ca: %w", err)
 	}
-	s := &Sender{url: options.URL, key: key, now: time.Now, attempts: cmp.Or(options.Attempts, 4)}
+	s := &Sender{options: options, key: key}
 	s.base = &http.Transport{
 		// Proxy stays nil: what an environment variable says is nobody's wish here.
 		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
@@ -108,14 +106,9 @@ func New(options Options) (*Sender, error) {
 		DisableCompression:     true, // an answer that inflates is no answer
 		WriteBufferSize:        64 << 10,
 	}
-	s.client = &retryablehttp.Client{
-		HTTPClient: &http.Client{
-			Transport: s.base, Timeout: cmp.Or(options.Timeout, 30*time.Second),
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		RetryWaitMin: cmp.Or(options.WaitLeast, 500*time.Millisecond), RetryWaitMax: cmp.Or(options.WaitMost, 10*time.Second),
-		RetryMax: s.attempts - 1, CheckRetry: again, Backoff: pause,
-		ErrorHandler: retryablehttp.PassthroughErrorHandler,
+	s.client = &http.Client{
+		Transport: s.base, Timeout: cmp.Or(options.Timeout, 30*time.Second),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return s, nil
 }
@@ -145,7 +138,7 @@ func (s *Sender) Send(ctx context.Context, m Message) error {
 	if !validID(m.ID) {
 		return fmt.Errorf("deliver: %.80q is no id of a message", m.ID)
 	}
-	request, err := retryablehttp.NewRequestWithContext(ctx, http.MethodPost, s.url, m.Body)
+	request, err := retryablehttp.NewRequestWithContext(ctx, http.MethodPost, s.options.URL, m.Body)
 	if err != nil {
 		return fmt.Errorf("deliver: %w", withoutAddress(err))
 	}
@@ -156,8 +149,12 @@ func (s *Sender) Send(ctx context.Context, m Message) error {
 		r.Header = s.header(m)
 		return nil
 	}
-	client := *s.client
-	client.PrepareRetry = sign
+	// Without a Logger the library says nothing: it would say the address.
+	client := &retryablehttp.Client{
+		HTTPClient: s.client, RetryMax: cmp.Or(s.options.Attempts, 4) - 1, CheckRetry: again, Backoff: pause, PrepareRetry: sign,
+		RetryWaitMin: cmp.Or(s.options.WaitLeast, 500*time.Millisecond), RetryWaitMax: cmp.Or(s.options.WaitMost, 10*time.Second),
+		ErrorHandler: retryablehttp.PassthroughErrorHandler,
+	}
 	if err := sign(request.Request); err != nil {
 		return err
 	}
@@ -179,7 +176,7 @@ func (s *Sender) header(m Message) http.Header {
 	for key, value := range m.Header {
 		h.Set(key, value)
 	}
-	at := s.now()
+	at := time.Now()
 	h.Set("Content-Type", m.ContentType)
 	h.Set("User-Agent", "wattline")
 	h.Set(HeaderID, m.ID)
@@ -233,7 +230,7 @@ func pause(least, most time.Duration, attempt int, answer *http.Response) time.D
 	if attempt < 16 {
 		wait = min(least<<attempt, most)
 	}
-	wait = wait/2 + rand.N(wait/2+1) //nolint:gosec // jitter
+	wait = wait/2 + rand.N(wait/2+1)
 	if answer != nil {
 		wait = min(max(wait, asked(answer.Header)), most)
 	}

@@ -80,11 +80,11 @@ var message = webhook.Message{ID: "m-1", ContentType: "text/plain", Body: []byte
 func TestAMessageIsSentAgainUntilItIsTaken(t *testing.T) {
 	key, _ := webhook.ParseSecret(secret)
 	for name, fail := range map[string]func(http.ResponseWriter){
-		"500": func(w http.ResponseWriter) { w.WriteHeader(500) },
-		"408": func(w http.ResponseWriter) { w.WriteHeader(408) },
+		"500": func(w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) },
+		"408": func(w http.ResponseWriter) { w.WriteHeader(http.StatusRequestTimeout) },
 		"429, and asks for an hour": func(w http.ResponseWriter) {
 			w.Header().Set("Retry-After", "3600")
-			w.WriteHeader(429)
+			w.WriteHeader(http.StatusTooManyRequests)
 		},
 		"hangs up":        func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
 		"a broken answer": func(w http.ResponseWriter) { hijack(t, w, "garbage\r\n\r\n") },
@@ -194,7 +194,7 @@ func TestASlowReceiverIsGivenUp(t *testing.T) {
 
 func TestA2xxIsTakenHoweverItGoesOn(t *testing.T) {
 	var asked atomic.Int32
-	s := sender(t, func(w http.ResponseWriter, r *http.Request) {
+	s := sender(t, func(w http.ResponseWriter, _ *http.Request) {
 		asked.Add(1)
 		for range 1000 { // a hundred megabytes
 			if _, err := w.Write(make([]byte, 100_000)); err != nil {
@@ -209,7 +209,7 @@ func TestA2xxIsTakenHoweverItGoesOn(t *testing.T) {
 }
 
 func TestSendEndsWithItsContext(t *testing.T) {
-	s := sender(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, func(o *webhook.Options) { o.WaitLeast, o.WaitMost = time.Hour, time.Hour })
+	s := sender(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, func(o *webhook.Options) { o.WaitLeast, o.WaitMost = time.Hour, time.Hour })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := s.Send(ctx, message); !errors.Is(err, context.DeadlineExceeded) {

@@ -293,3 +293,28 @@ receivers:
 		t.Errorf("%v", err)
 	}
 }
+
+// Where neither the file nor its copy tells where a receiver stood, nothing but
+// the beginning is sure to miss nothing.
+func TestAReceiverWhosePositionIsLostGetsEverything(t *testing.T) {
+	s := newSite(t)
+	at := start()
+	s.backlog(at, 0, 3)
+	now := func(c *hookwebhook.Config) { c.Receivers[0].Start = "now" }
+	box, dir := newInbox(t), t.TempDir()
+	_, stop := s.run(dir, now, box)
+	file := filepath.Join(dir, "webhook", "positions.json")
+	box.until(func() bool { text, err := os.ReadFile(file); return err == nil && strings.Contains(string(text), "r0") })
+	stop()
+	if len(box.got) > 0 {
+		t.Errorf("%d readings from before the start", len(box.got))
+	}
+	for _, name := range []string{"positions.json", "webhook.db"} {
+		if err := os.WriteFile(filepath.Join(dir, "webhook", name), []byte(strings.Repeat("garbage ", 3000)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.publish(s.batch(at, 400, 1))
+	s.run(dir, now, box)
+	box.await(s.want)
+}

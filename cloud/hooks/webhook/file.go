@@ -95,7 +95,7 @@ func (f *file) open() error {
 		f.db, err = bbolt.Open(f.path, 0o600, &bbolt.Options{
 			Timeout: lockWait, FreelistType: bbolt.FreelistMapType,
 			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-				opened, err = os.OpenFile(name, flag, mode) //nolint:gosec // a name of ours
+				opened, err = os.OpenFile(name, flag, mode)
 				return opened, err
 			},
 		})
@@ -188,7 +188,7 @@ func (f *file) load(receiver string) (s state, pending *outgoing, next int, foun
 }
 
 func read(b *bbolt.Bucket) (s state, pending *outgoing, next int, err error) {
-	wrong := func(what string, err error) error { return fmt.Errorf("%w (%s: %v)", errDamaged, what, err) }
+	wrong := func(what string, err error) error { return fmt.Errorf("%w (%s: %w)", errDamaged, what, err) }
 	if err := json.Unmarshal(b.Get(keyState), &s); err != nil {
 		return s, nil, 0, wrong("a state", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 
@@ -86,7 +87,7 @@ func (h *Hook) listen(ctx context.Context) {
 			h.queue.Took(m)
 			if err := h.hear(m); err != nil {
 				h.count.malformed.Inc()
-				h.log.DebugContext(ctx, "data not looked at", "err", err)
+				h.log.DebugContext(ctx, "data not looked at", slog.Any("err", err))
 			}
 		}
 	}

@@ -219,7 +219,7 @@ func (r *receiver) send(ctx context.Context, q request) bool {
 // backOff doubles from least to most, with jitter.
 func backOff(least, most time.Duration, n int) time.Duration {
 	d := min(least<<min(n, 16), most)
-	return d/2 + rand.N(d/2+1) //nolint:gosec // jitter
+	return d/2 + rand.N(d/2+1)
 }
 
 // note repeats what goes to the disk, store what InfluxDB is asked, until it is
