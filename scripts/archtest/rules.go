@@ -66,7 +66,9 @@ var rooms = map[string][]string{
 var free = []string{"golang.org/x/sync", "golang.org/x/sys", "github.com/klauspost/compress"}
 
 // forTestsOnly are libraries for tests.
-var forTestsOnly = []string{"github.com/google/go-cmp", "go.uber.org/goleak", "github.com/santhosh-tekuri/jsonschema"}
+var forTestsOnly = []string{
+	"github.com/google/go-cmp", "go.uber.org/goleak", "github.com/santhosh-tekuri/jsonschema", "github.com/emersion/go-smtp", "github.com/emersion/go-sasl",
+}
 
 // bannedNames say nothing about what a package is for.
 var bannedNames = []string{
