@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wattline/wattline/cloud/alerting"
 	"github.com/wattline/wattline/cloud/api"
 	"github.com/wattline/wattline/cloud/broker"
 	spcommand "github.com/wattline/wattline/cloud/components/sp_command"
@@ -45,6 +46,8 @@ type Config struct {
 	Republish republish.Config `yaml:"republish"`
 	// Webhook delivers what is stored to receivers over HTTP.
 	Webhook webhook.Config `yaml:"webhook"`
+	// Alerting tells people what is wrong.
+	Alerting alerting.Config `yaml:"alerting"`
 	// Copies names further databases that get what goes into one.
 	Copies map[string][]string `yaml:"copies"`
 }
@@ -66,6 +69,7 @@ func DefaultConfig() Config {
 		Data: "var/cloud", Broker: broker.DefaultConfig(), Influx: influx.DefaultConfig(), InfluxD: influxd.DefaultConfig(),
 		Registry: registry.DefaultConfig(), SPCommand: spcommand.DefaultConfig(), HTTP: door.HTTP, IoToad: door.IoToad,
 		InfluxData: influxdata.DefaultConfig(), Republish: republish.DefaultConfig(), Webhook: webhook.DefaultConfig(),
+		Alerting: alerting.DefaultConfig(),
 	}
 	if c.InfluxD.Dir == "" {
 		c.InfluxD.Dir = "influxdb"
@@ -87,7 +91,7 @@ func (c *Config) Validate() error {
 	errs = append(errs, config.Key("mqtt.tls", c.MQTT.TLS.Validate()), config.Key("broker", c.Broker.Validate()), config.Key("influxd", c.InfluxD.Validate()),
 		config.Key("registry", c.Registry.Validate()), config.Key("sp_command", c.SPCommand.Validate()), config.Key("http", c.HTTP.Validate()),
 		config.Key("iotoad", c.IoToad.Validate()), config.Key("influx_data", c.InfluxData.Validate()), config.Key("republish", c.Republish.Validate()),
-		config.Key("webhook", c.Webhook.Validate()))
+		config.Key("webhook", c.Webhook.Validate()), config.Key("alerting", c.Alerting.Validate()))
 	if c.Influx.URL != "" {
 		errs = append(errs, config.Key("influx", c.Influx.Validate()))
 	}

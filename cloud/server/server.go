@@ -4,7 +4,8 @@
 // The roles speak to each other over MQTT only, so each can run alone, in any
 // process: broker and influx are the embedded parts, registry says what stands
 // where, hooks store what the gateways send, components answer and switch,
-// webhook delivers what is stored, api is the door for people and programs.
+// webhook delivers what is stored, alerting tells what is wrong, api is the door
+// for people and programs.
 // Started are the parts that others need first; stopped are they last, so that a
 // stop loses nothing.
 package server
@@ -16,6 +17,7 @@ import (
 	"log/slog"
 	"slices"
 
+	"github.com/wattline/wattline/cloud/alerting"
 	"github.com/wattline/wattline/cloud/broker"
 	influxquery "github.com/wattline/wattline/cloud/components/influx_query"
 	ledgerquery "github.com/wattline/wattline/cloud/components/ledger_query"
@@ -44,12 +46,13 @@ const (
 	RoleHooks      Role = "hooks"
 	RoleComponents Role = "components"
 	RoleWebhook    Role = "webhook"
+	RoleAlerting   Role = "alerting"
 	RoleAPI        Role = "api"
 )
 
 // Roles lists all of them, in the order in which they start.
 func Roles() []Role {
-	return []Role{RoleBroker, RoleInflux, RoleRegistry, RoleHooks, RoleComponents, RoleWebhook, RoleAPI}
+	return []Role{RoleBroker, RoleInflux, RoleRegistry, RoleHooks, RoleComponents, RoleWebhook, RoleAlerting, RoleAPI}
 }
 
 // Server is one process of the cloud.
@@ -175,6 +178,9 @@ func (s *Server) runAll(ctx context.Context) error {
 		}
 		middle = append(middle, part)
 	}
+	if s.has(RoleAlerting) {
+		middle = append(middle, s.alertingPart())
+	}
 	stages = append(stages, middle)
 	if s.has(RoleAPI) {
 		door, err := s.door() //nolint:contextcheck // requests live under the server's own context
@@ -196,6 +202,16 @@ func (s *Server) registryPart() part {
 			return errors.Join(err, r.Store().Close())
 		}
 		return r.Run(ctx)
+	}}
+}
+
+func (s *Server) alertingPart() part {
+	return part{alerting.Name, func(ctx context.Context) error {
+		a, err := alerting.New(s.config.Alerting, s.config.Data, s.bus, s.metrics, s.log)
+		if err != nil {
+			return err
+		}
+		return a.Run(ctx)
 	}}
 }
 

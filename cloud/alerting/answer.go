@@ -1,0 +1,114 @@
+package alerting
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/wattline/wattline/cloud/alerting/archive"
+	"github.com/wattline/wattline/cloud/alerting/engine"
+	"github.com/wattline/wattline/cloud/alerting/notify"
+	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/hook"
+)
+
+// queries are the verbs that change nothing; all others are commands.
+var queries = []string{"list", "get", "export"}
+
+// verb does one thing of one resource.
+type verb func(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error)
+
+var resources = map[string]map[string]verb{
+	"alerts":      {"list": listAlerts, "get": getAlert, "acknowledge": acknowledge, "snooze": snooze, "wake": wake},
+	"statistics":  {"get": statistics},
+	"rules":       {"list": listRules, "get": getRule, "create": createRule, "change": changeRule, "delete": deleteRule, "import": importRules, "export": exportRules},
+	"maintenance": {"list": listWindows, "create": createWindow, "delete": deleteWindow},
+	"receivers":   {"list": listReceivers, "test": testReceiver},
+	"audit":       {"list": listAudit},
+}
+
+// handle answers the requests of one family.
+func (a *Alerting) handle(family hook.Family) func(context.Context, hook.Request, *hook.Answer) error {
+	return func(_ context.Context, request hook.Request, w *hook.Answer) error {
+		var r contract.RegistryRequest
+		var answer contract.RegistryAnswer
+		switch err := json.Unmarshal(request.Data, &r); {
+		case err != nil:
+			answer.Problem = problem(contract.Invalid, "not a request to the alerting: %v", err)
+		case slices.Contains(queries, r.Verb) != (family == hook.Queries):
+			answer.Problem = problem(contract.Invalid, "%.40q is no %s", r.Verb, family)
+		default:
+			answer = a.answer(request.Subpath, r)
+		}
+		w.Send(text(answer), nil)
+		return nil
+	}
+}
+
+// answer does what is asked. What is wrong is in the answer's Problem, and then
+// nothing was done.
+func (a *Alerting) answer(resource string, r contract.RegistryRequest) contract.RegistryAnswer {
+	verbs, known := resources[resource]
+	if !known {
+		return contract.RegistryAnswer{Problem: problem(contract.NotFound, "the alerting has no %.40q; there are %s", resource, names(resources))}
+	}
+	do, known := verbs[r.Verb]
+	if !known {
+		return contract.RegistryAnswer{Problem: problem(contract.Invalid, "%s have no %.40q; there are %s", resource, r.Verb, names(verbs))}
+	}
+	answer, err := do(a, r)
+	if err == nil {
+		return answer
+	}
+	p, ok := errors.AsType[*contract.Problem](err)
+	switch {
+	case ok:
+	case errors.Is(err, archive.ErrUnknown), errors.Is(err, engine.ErrNotFiring), errors.Is(err, notify.ErrUnknown):
+		p = problem(contract.NotFound, "%v", err)
+	case errors.Is(err, archive.ErrCursor):
+		p = problem(contract.Invalid, "cursor: %v", err)
+	default:
+		p = problem(contract.NotNow, "%s of %s, nothing was changed: %v", r.Verb, resource, err)
+	}
+	return contract.RegistryAnswer{Problem: p}
+}
+
+func names[V any](m map[string]V) string { return strings.Join(slices.Sorted(maps.Keys(m)), ", ") }
+
+func problem(kind contract.ProblemKind, format string, args ...any) *contract.Problem {
+	return &contract.Problem{Kind: kind, Detail: fmt.Sprintf(format, args...)}
+}
+
+// mistaken is a problem that names every mistake of an error that was joined.
+func mistaken(err error) *contract.Problem {
+	p := problem(contract.Invalid, "%v", err)
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			field, detail, found := strings.Cut(e.Error(), ": ")
+			if !found {
+				field, detail = "", e.Error()
+			}
+			p.Mistakes = append(p.Mistakes, contract.Mistake{Field: field, Detail: detail})
+		}
+	}
+	return p
+}
+
+// content reads what a request brings, strictly.
+func content(r contract.RegistryRequest, into any) error {
+	d := json.NewDecoder(strings.NewReader(string(r.Content)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return problem(contract.Invalid, "the content: %v", err)
+	}
+	return nil
+}
+
+// audited is what a request did, for the log.
+func (a *Alerting) audited(r contract.RegistryRequest, what, object string) contract.Audited {
+	return contract.Audited{At: a.micros(), Who: r.Who, What: what, Object: object, Reason: r.Reason, From: r.From, Result: "done"}
+}

@@ -1,0 +1,56 @@
+package alerting
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/wattline/wattline/cloud/alerting/notify"
+	"github.com/wattline/wattline/cloud/alerting/signals"
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/device"
+)
+
+// Driven is the role without a bus and without the wall's clock: a test hands in
+// what would be heard, and the time.
+type Driven struct{ a *Alerting }
+
+// Drive opens it.
+func Drive(cfg Config, data string, receivers []notify.Receiver, now func() time.Time, log *slog.Logger) (*Driven, error) {
+	a := prepare(cfg, data, nil, log)
+	a.now = now
+	if err := a.open(receivers); err != nil {
+		return nil, err
+	}
+	a.signals.Connected(a.micros())
+	return &Driven{a}, nil
+}
+
+// Hear hands in a message.
+func (d *Driven) Hear(m bus.Message) { d.a.hear(m) }
+
+// Answer hands in answers of other components.
+func (d *Driven) Answer(answers signals.Answers) {
+	d.a.mu.Lock()
+	defer d.a.mu.Unlock()
+	now := device.MicrosOf(d.a.now())
+	d.a.judge(d.a.signals.Take(answers, now), now)
+}
+
+// Tick lets time pass, and sends what is due.
+func (d *Driven) Tick(ctx context.Context) {
+	d.a.tick()
+	d.a.desk.Serve(ctx, d.a.now())
+}
+
+// Close ends it as a stop would.
+func (d *Driven) Close() error {
+	err := d.a.save()
+	if closed := d.a.archive.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// Kill ends it as a kill would: nothing is saved.
+func (d *Driven) Kill() error { return d.a.archive.Close() }

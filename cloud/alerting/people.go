@@ -1,0 +1,114 @@
+package alerting
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/wattline/wattline/cloud/alerting/archive"
+	"github.com/wattline/wattline/cloud/alerting/engine"
+	"github.com/wattline/wattline/cloud/alerting/rule"
+	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
+	"github.com/wattline/wattline/shared/hook"
+)
+
+// maxWindow is the longest maintenance window.
+const maxWindow = 366 * 24 * 60 * 60 * 1_000_000
+
+func listWindows(a *Alerting, _ contract.RegistryRequest) (contract.RegistryAnswer, error) {
+	windows, err := a.archive.Windows(a.micros())
+	return contract.RegistryAnswer{Content: text(windows)}, err
+}
+
+func createWindow(a *Alerting, r contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
+	var w struct {
+		Select rule.Select   `json:"select"`
+		From   device.Micros `json:"from"`
+		To     device.Micros `json:"to"`
+		Reason string        `json:"reason"`
+	}
+	if err := content(r, &w); err != nil {
+		return answer, err
+	}
+	if w.Reason == "" {
+		w.Reason = r.Reason
+	}
+	now := a.micros()
+	switch {
+	case w.To <= now:
+		return answer, wrong("to", "a time that is over")
+	case w.To <= w.From:
+		return answer, wrong("to", "not after from")
+	case w.To-w.From > maxWindow:
+		return answer, wrong("to", "more than a year after from; change or switch off the rules instead")
+	case w.Reason == "":
+		return answer, wrong("reason", "missing: whoever looks at the alerts must know why nobody is told")
+	}
+	one := engine.Maintenance{ID: hook.Instance(), Select: w.Select, From: w.From, To: w.To, Who: r.Who, Reason: w.Reason}
+	return contract.RegistryAnswer{Content: text(one)}, a.setWindows(r, "create maintenance", one.ID, func(all []engine.Maintenance) ([]engine.Maintenance, error) {
+		if len(all) >= archive.MaxWindows {
+			return nil, problem(contract.Conflict, "%d maintenance windows, which are all that there may be; delete some", len(all))
+		}
+		return append(all, one), nil
+	})
+}
+
+func deleteWindow(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
+	return contract.RegistryAnswer{}, a.setWindows(r, "delete maintenance", r.Key, func(all []engine.Maintenance) ([]engine.Maintenance, error) {
+		i := slices.IndexFunc(all, func(m engine.Maintenance) bool { return m.ID == r.Key })
+		if i < 0 {
+			return nil, fmt.Errorf("maintenance %.64q: %w", r.Key, archive.ErrUnknown)
+		}
+		return slices.Delete(all, i, i+1), nil
+	})
+}
+
+func (a *Alerting) setWindows(r contract.RegistryRequest, what, id string, change func([]engine.Maintenance) ([]engine.Maintenance, error)) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.micros()
+	all := slices.DeleteFunc(slices.Clone(a.windows), func(m engine.Maintenance) bool { return m.To <= now })
+	all, err := change(all)
+	if err != nil || r.DryRun {
+		return err
+	}
+	if err := a.archive.SetWindows(all, a.audited(r, what, id)); err != nil {
+		return err
+	}
+	a.windows = all
+	a.engine.Maintain(all)
+	return nil
+}
+
+func wrong(field, detail string) error {
+	return &contract.Problem{Kind: contract.Invalid, Detail: field + ": " + detail, Mistakes: []contract.Mistake{{Field: field, Detail: detail}}}
+}
+
+func listReceivers(a *Alerting, _ contract.RegistryRequest) (contract.RegistryAnswer, error) {
+	all := a.desk.Statuses()
+	for _, s := range a.states {
+		all = append(all, s.Status())
+	}
+	return contract.RegistryAnswer{Content: text(all)}, nil
+}
+
+func testReceiver(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
+	return contract.RegistryAnswer{}, a.desk.Try(r.Key, r.Who, a.micros())
+}
+
+// listAudit gives who did what to alerts and rules, the newest first; to of the
+// filter begins a further page.
+func listAudit(a *Alerting, r contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
+	var before device.Micros
+	if to := r.Filter["to"]; to != "" {
+		if before, err = parseTime(to); err != nil {
+			return answer, wrong("to", err.Error())
+		}
+	}
+	limit := r.Limit
+	if limit < 1 || limit > archive.MaxPage {
+		limit = archive.MaxPage
+	}
+	all, err := a.archive.Audited(before, limit)
+	return contract.RegistryAnswer{Content: text(all)}, err
+}

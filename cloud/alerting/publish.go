@@ -1,0 +1,164 @@
+package alerting
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/wattline/wattline/cloud/alerting/notify"
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
+)
+
+// alertsPrefix begins the topics of what fires; alertsFilter hears them.
+const (
+	alertsPrefix = "alerts/"
+	alertsFilter = "alerts/#"
+	// recentFor is how long senders that tell a state tell that something is over.
+	recentFor = 5 * 60 * 1_000_000
+)
+
+// stateful is a sender that tells what fires now, again and again, rather than
+// what changed.
+type stateful interface {
+	Run(ctx context.Context, state func() []contract.Alert) error
+	Poke()
+	Status() notify.Status
+}
+
+// publishing is what the bus must be told: the newest of each topic.
+type publishing struct {
+	waits *sync.Mutex // protects unsent
+	// unsent is what is to be published; nil payloads clear.
+	unsent map[string][]byte
+	poked  chan struct{}
+}
+
+func newPublishing() publishing {
+	return publishing{waits: new(sync.Mutex), unsent: make(map[string][]byte), poked: make(chan struct{}, 1)}
+}
+
+func topicOf(a contract.Alert) string { return alertsPrefix + a.Rule + "/" + a.Subject }
+
+// publish has what fires told on the bus, or that it does not any more.
+func (p *publishing) publish(a contract.Alert) {
+	var payload []byte
+	if a.State != contract.Resolved {
+		payload = text(a)
+	}
+	p.put(topicOf(a), payload)
+}
+
+func (p *publishing) put(topic string, payload []byte) {
+	p.waits.Lock()
+	p.unsent[topic] = payload
+	p.waits.Unlock()
+	select {
+	case p.poked <- struct{}{}:
+	default:
+	}
+}
+
+// take gives what is to be published.
+func (p *publishing) takeAll() map[string][]byte {
+	p.waits.Lock()
+	defer p.waits.Unlock()
+	all := p.unsent
+	p.unsent = make(map[string][]byte)
+	return all
+}
+
+// giveBack keeps what could not be published, unless there is newer.
+func (p *publishing) giveBack(topic string, payload []byte) {
+	p.waits.Lock()
+	defer p.waits.Unlock()
+	if _, newer := p.unsent[topic]; !newer {
+		p.unsent[topic] = payload
+	}
+}
+
+// publishAll publishes what waits, whenever there is a connection.
+func (a *Alerting) publishAll(ctx context.Context) {
+	for ctx.Err() == nil {
+		for topic, payload := range a.takeAll() {
+			limit, cancel := context.WithTimeout(ctx, 10*time.Second)
+			if err := a.link.Publish(limit, bus.Message{Topic: topic, Payload: payload, Retained: true}); err != nil {
+				a.giveBack(topic, payload)
+			}
+			cancel()
+		}
+		select {
+		case <-ctx.Done():
+		case <-a.poked:
+		case <-time.After(10 * time.Second): // what was given back
+		}
+	}
+}
+
+// up hears the bus and publishes what fires, whatever the broker has kept.
+func (a *Alerting) up(ctx context.Context, s *bus.Session) error {
+	a.mu.Lock()
+	a.signals.Connected(a.micros())
+	a.mu.Unlock()
+	for _, filter := range append(a.signals.Filters(), alertsFilter) {
+		if err := s.Subscribe(ctx, filter, a.take); err != nil {
+			return err
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, alert := range a.engine.Firing() {
+		a.publish(alert)
+	}
+	return nil
+}
+
+func (a *Alerting) down(error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.signals.Disconnected()
+}
+
+// stale clears what the broker has kept of alerts that fire no more, and reports
+// whether the message was about alerts at all.
+func (a *Alerting) stale(m bus.Message) bool {
+	if !strings.HasPrefix(m.Topic, alertsPrefix) {
+		return false
+	}
+	var kept contract.Alert
+	if len(m.Payload) == 0 || json.Unmarshal(m.Payload, &kept) == nil && a.fires(m.Topic) {
+		return true
+	}
+	a.put(m.Topic, nil)
+	return true
+}
+
+func (a *Alerting) fires(topic string) bool {
+	for _, alert := range a.engine.Firing() {
+		if topicOf(alert) == topic {
+			return true
+		}
+	}
+	return false
+}
+
+// current is what fires, and what has ended a short while ago.
+func (a *Alerting) current() []contract.Alert {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append(a.engine.Firing(), a.recent...)
+}
+
+// forgetRecent forgets what ended longer ago.
+func (a *Alerting) forgetRecent(now device.Micros) {
+	kept := a.recent[:0]
+	for _, alert := range a.recent {
+		if now-alert.Ended < recentFor {
+			kept = append(kept, alert)
+		}
+	}
+	a.recent = kept
+}
