@@ -14,9 +14,9 @@ type Config struct {
 	Enabled bool `yaml:"enabled"`
 	// Prefix is the beginning of the topics, one or more levels.
 	Prefix string `yaml:"prefix"`
-	// Rate is how many values are published a second at most, 1 to 1,000,000, by
-	// each replica. Where more is measured each topic has its turn, with what is
-	// newest then.
+	// Rate is how many messages are published a second at most, 1 to 1,000,000, by
+	// each replica, announcements before values. Where more is measured each topic
+	// has its turn, with what is newest then.
 	Rate          int           `yaml:"rate"`
 	HomeAssistant HomeAssistant `yaml:"home_assistant"`
 }
@@ -48,7 +48,7 @@ func (c *Config) Validate() error {
 		errs = append(errs, fmt.Errorf("home_assistant.prefix: %w", err))
 	}
 	if c.Rate < 1 || c.Rate > 1_000_000 {
-		errs = append(errs, fmt.Errorf("rate: %d is not between 1 and 1000000 values a second", c.Rate))
+		errs = append(errs, fmt.Errorf("rate: %d is not between 1 and 1000000 messages a second", c.Rate))
 	}
 	within := func(a, b string) bool { return strings.HasPrefix(a+"/", b+"/") }
 	if h := c.HomeAssistant.Prefix; within(h, c.Prefix) || within(c.Prefix, h) {

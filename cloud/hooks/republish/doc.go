@@ -11,7 +11,7 @@
 // backlog, or an agent sends late, never takes the place of something newer.
 // Nothing is kept and nothing is promised but the newest: of two values of one
 // topic the first is passed over when the second comes before it was sent, and
-// counted. Values are sent no faster than a rate, each topic in its turn, so that
+// counted. No more is sent than a rate allows, each topic in its turn, so that
 // a large building does not take the broker and the storing hook what they need;
 // announcements, availability and commands do not wait behind them. What comes
 // faster than it can be looked at is shed and counted; the next reading of the

@@ -53,26 +53,18 @@ type said struct {
 	message
 }
 
-// take gives the words that wait, and at most so many values.
-func (o *outgoing) take(values int) (out []said) {
+// take gives at most so many messages, words first.
+func (o *outgoing) take(most int) (out []said) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, topic := range o.words {
-		if m, waits := o.say[topic]; waits {
-			out = append(out, said{topic, m})
-			delete(o.say, topic)
+	for _, list := range []*[]string{&o.words, &o.values} {
+		for ; len(out) < most && len(*list) > 0; *list = (*list)[1:] {
+			topic := (*list)[0]
+			if m, waits := o.say[topic]; waits {
+				out = append(out, said{topic, m})
+				delete(o.say, topic)
+			}
 		}
-	}
-	o.words = nil
-	for ; values > 0 && len(o.values) > 0; o.values = o.values[1:] {
-		topic := o.values[0]
-		m, waits := o.say[topic]
-		if !waits {
-			continue
-		}
-		values--
-		out = append(out, said{topic, m})
-		delete(o.say, topic)
 	}
 	return out
 }

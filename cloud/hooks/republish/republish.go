@@ -27,7 +27,7 @@ const (
 
 	beatEvery = time.Second
 	paceEvery = 20 * time.Millisecond
-	burst     = 200 * time.Millisecond // of values, at the rate
+	burst     = 200 * time.Millisecond // at the rate
 	leave     = 2 * time.Second
 )
 
@@ -217,8 +217,9 @@ func unitOf(unit string) string {
 	return unit
 }
 
-// publish sends what waits until ctx ends, values no faster than the rate. What
-// the connection does not take is said again when there is another.
+// publish sends what waits until ctx ends, no faster than the rate: ten thousand
+// announcements at once would hold up the connection's own pings. What the
+// connection does not take is said again when there is another.
 func (h *Hook) publish(ctx context.Context, link *bus.Link) {
 	beat, pace := time.NewTicker(beatEvery), time.NewTicker(paceEvery)
 	defer beat.Stop()
@@ -241,8 +242,8 @@ func (h *Hook) publish(ctx context.Context, link *bus.Link) {
 			return
 		}
 		for _, m := range h.out.take(int(credit)) {
+			credit--
 			if m.value {
-				credit--
 				m.payload = h.plainly(m.topic)
 				if m.payload == nil {
 					continue // it has gone meanwhile

@@ -132,10 +132,7 @@ func TestValuesKeepToTheRate(t *testing.T) {
 	c := configuration()
 	c.Rate = 50
 	f.startWith(c)
-	for n := 0; f.is("wattline/sp_f1.x0/power") == ""; n++ { // until it listens
-		f.data("agent", "sp_f1.x0", time.Now(), float64(n))
-		time.Sleep(10 * time.Millisecond) // polling under a deadline
-	}
+	f.listening()
 	const devices = 100
 	var pack strings.Builder
 	for d := range devices {
@@ -284,6 +281,15 @@ func (f *floor) data(source, id string, at time.Time, watts float64) {
 	}
 }
 
+// listening waits until the hook hears data.
+func (f *floor) listening() {
+	f.t.Helper()
+	for n := 0; f.is("wattline/sp_f1.x0/power") == "" && f.ctx.Err() == nil; n++ {
+		f.data("agent", "sp_f1.x0", time.Now(), float64(n))
+		time.Sleep(10 * time.Millisecond) // polling under a deadline
+	}
+}
+
 func configuration() republish.Config {
 	c := republish.DefaultConfig()
 	c.Enabled, c.HomeAssistant.Enabled = true, true
@@ -344,6 +350,7 @@ func TestReadingsArePlainAndTheNewestByMeasurementTime(t *testing.T) {
 			f.until("wattline/sp_f1.g0/status", `"value":1`)
 
 			// An agent that is no gateway is heard by its data; a gateway's data is not.
+			f.listening()
 			f.data("agent", "sp_f1.g7", now, 5)
 			f.until("wattline/sp_f1.g7/power", `"value":5`)
 			f.data("edge-f1", "sp_f1.g0", now.Add(time.Second), 99)
