@@ -18,10 +18,6 @@ import (
 const (
 	maxSource = 128 // bytes of the name of who sends readings
 	maxUnit   = 32
-	// remembered is how many batches of a gateway are known again: those that it
-	// sends until it is answered (64), and as many that it has set aside or sends
-	// again after a restart.
-	remembered = 128
 )
 
 // hearData takes readings of any source. A batch that a gateway sends again,
@@ -75,24 +71,4 @@ func unitOf(unit string) string {
 		return ""
 	}
 	return unit
-}
-
-// batches are the newest of a gateway, in a ring.
-type batches struct {
-	ids  []contract.BatchID
-	next int
-}
-
-// twice enters a batch, or reports that it was there.
-func (b *batches) twice(id contract.BatchID) bool {
-	switch {
-	case slices.Contains(b.ids, id):
-		return true
-	case len(b.ids) < remembered:
-		b.ids = append(b.ids, id)
-	default:
-		b.ids[b.next] = id
-		b.next = (b.next + 1) % remembered
-	}
-	return false
 }

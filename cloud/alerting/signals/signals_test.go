@@ -1,6 +1,7 @@
 package signals_test
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
@@ -360,13 +361,14 @@ func TestReadingsBecomeSamples(t *testing.T) {
 }
 
 func TestMalformedMessagesAreCountedAndIgnored(t *testing.T) {
-	big := make([]byte, 5<<20)
+	big := func(text string) []byte { return append([]byte(text), bytes.Repeat([]byte(" "), 5<<20)...) } // good but for its size
 	for topic, payload := range map[string][]byte{
 		"data/edge-f1/influx_data/sp":                         []byte("{"),
 		"data/" + strings.Repeat("x", 200) + "/influx_data/a": data(t, "1", senml.Record{Name: "sp_g0/power", Time: begin}),
-		"data/edge-f1/influx_data/big":                        big,
+		"data/edge-f1/influx_data/big":                        big(string(data(t, "1", senml.Record{Name: "sp_g0/power", Time: begin}))),
 		"gateways/edge-f1/status":                             []byte(`{"time": "now"}`),
-		"gateways/edge-f2/status":                             big,
+		"gateways/edge-f2/status":                             big(`{"online": true, "epoch": "9f3c0a5be1d27486"}`),
+		"registry/places/sp_f1.g2":                            big(`{"device": "sp_f1.g2", "gateway": "edge-f1"}`),
 		"gateways/EDGE/status":                                []byte(`{"online": true}`),
 		"gateways/edge-f1/found":                              []byte(`[]`),
 		"gateways/edge f1/found":                              []byte(`{}`),
@@ -392,5 +394,35 @@ func TestMalformedMessagesAreCountedAndIgnored(t *testing.T) {
 	}
 	if got := st.s.Malformed(); got != 0 {
 		t.Errorf("%d messages of others are counted as malformed", got)
+	}
+}
+
+func TestBatchesAreKnownAgain(t *testing.T) {
+	st := newStage(t)
+	told := func(run contract.Epoch, n uint64) bool {
+		batch := contract.BatchID{Epoch: run, Sequence: n}.String()
+		return len(st.hear("data/edge-f1/influx_data/sp/"+batch, data(t, batch, senml.Record{Name: "sp_f1.g0/power", Time: begin}), false)) > 0
+	}
+	for _, n := range []uint64{10, 12, 11, 9, 20, 14, 13, 1 << 63} {
+		if !told(epoch, n) || told(epoch, n) {
+			t.Errorf("batch %d is not told once", n)
+		}
+	}
+	for n := range uint64(14) {
+		if got, want := told(epoch, n+1), n+1 < 9; got != want {
+			t.Errorf("batch %d is told: %v, want %v", n+1, got, want)
+		}
+	}
+	for n := range uint64(200) { // far more spans than fit
+		told(2, 10*n+10)
+	}
+	if told(2, 2000) || told(2, 1800) || !told(2, 10) {
+		t.Error("want the newest known, and the oldest not")
+	}
+	for n := range 20 { // more runs than fit
+		told(contract.Epoch(100+n), 1)
+	}
+	if told(119, 1) || !told(epoch, 10) {
+		t.Error("want the newest run known, and the oldest not")
 	}
 }
