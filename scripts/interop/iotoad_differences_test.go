@@ -22,10 +22,11 @@ var differences = map[string]func(t *testing.T, f *former){
 	},
 	"where to answer": showsResponses,
 	"body of /api/out": func(t *testing.T, f *former) {
-		reply := `{"id":"7","response_topic":"x","data":[1],"more":2}`
-		_, name := f.component("query", "body", func(heard) string { return reply })
+		_, name := f.component("query", "body", func(heard) string { return `{"response_topic":"x","data":[1],"more":2}` })
 		sameJSON(t, f.rest("/api/out/"+name).body, `[1]`)
-		reply = `{"id":"7","response_topic":"x","data":{"a":[1]},"error":"half of it"}`
+		_, name = f.component("query", "body", func(h heard) string {
+			return `{"id":` + string(h.envelope["id"]) + `,"response_topic":"x","data":{"a":[1]},"error":"half of it"}`
+		})
 		sameJSON(t, f.rest("/api/out/"+name).body, `{"data":{"a":[1]},"error":"half of it"}`)
 	},
 	"kinds of errors": func(t *testing.T, f *former) {
