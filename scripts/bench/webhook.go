@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -89,7 +90,15 @@ func measureWebhook(ctx context.Context, b *bench) error {
 	box := &taker{keep: true}
 	receiver := httptest.NewServer(box)
 	defer receiver.Close()
+	before, err := spent(os.Getpid(), server.PID())
+	if err != nil {
+		return err
+	}
 	took, err := b.catchUp(ctx, client, broker, receiver.URL, func() bool { return box.readings() >= stored })
+	if err != nil {
+		return err
+	}
+	after, err := spent(os.Getpid(), server.PID())
 	if err != nil {
 		return err
 	}
@@ -112,6 +121,9 @@ func measureWebhook(ctx context.Context, b *bench) error {
 	b.fact("webhook_ratio", 100*bare.Seconds()/took.Seconds(), "%")
 	b.fact("webhook_influxdb_read", rate(stored, read), "readings/s")
 	b.fact("webhook_ratio_to_influxdb", 100*read.Seconds()/took.Seconds(), "%")
+	perReading := func(i int) float64 { return float64(after[i]-before[i]) / 1e3 / float64(stored) }
+	b.fact("webhook_cpu", perReading(0), "us/reading")
+	b.fact("webhook_cpu_influxdb", perReading(1), "us/reading")
 	b.fact("webhook_delivered_twice", 100*float64(delivered-stored)/float64(stored), "%")
 	return nil
 }

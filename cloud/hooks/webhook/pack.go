@@ -88,8 +88,14 @@ func number(v float64) string {
 // inOrder sorts records by time, name and unit (RFC 8428 section 4.6), and leaves out
 // what is there twice.
 func inOrder(records []record) []record {
-	slices.SortStableFunc(records, func(a, b record) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.name, b.name), cmp.Compare(a.unit, b.unit))
+	slices.SortFunc(records, func(a, b record) int {
+		if a.at != b.at {
+			return cmp.Compare(a.at, b.at)
+		}
+		if c := cmp.Compare(a.name, b.name); c != 0 {
+			return c
+		}
+		return cmp.Or(cmp.Compare(a.unit, b.unit), cmp.Compare(a.value, b.value), cmp.Compare(a.text, b.text))
 	})
 	return slices.Compact(records)
 }
