@@ -120,7 +120,7 @@ func TestRequestsBecomeOneMessageToTheAlerting(t *testing.T) {
 		"GET /api/v1/alerts/maintenance":                                              {"query", "maintenance", request{Verb: "list", Limit: 100}},
 		`POST /api/v1/alerts/maintenance {"select":{"floors":[2]},"from":1,"to":"2"}`: {"command", "maintenance", request{Verb: "create", Content: raw(`{"select":{"floors":[2]},"from":1,"to":2,"reason":""}`)}},
 		"DELETE /api/v1/alerts/maintenance/m1":                                        {"command", "maintenance", request{Verb: "delete", Key: "m1"}},
-		"GET /api/v1/alerts/audit?who=ana&from=1700000000&limit=7":                    {"query", "audit", request{Verb: "list", Limit: 7, Filter: filter("who", "ana", "from", "1700000000")}},
+		"GET /api/v1/alerts/audit?to=1700000000&limit=7":                              {"query", "audit", request{Verb: "list", Limit: 7, Filter: filter("to", "1700000000")}},
 		"GET /api/v1/alerts/receivers":                                                {"query", "receivers", request{Verb: "list", Limit: 100}},
 		"POST /api/v1/alerts/receivers/office/test":                                   {"command", "receivers", request{Verb: "test", Key: "office"}},
 	} {

@@ -36,10 +36,10 @@ func (s *Server) alertStatistics(c *fiber.Ctx) error {
 }
 
 // alertAudit is GET /api/v1/alerts/audit: who hushed what and who changed rules,
-// newest first.
+// newest first; until before ?to=.
 func (s *Server) alertAudit(c *fiber.Ctx) error {
 	q := readQuery(c)
-	q.allow(auditFilters...)
+	q.allow("to", "limit", "cursor")
 	r, err := s.requestOf(c, "list")
 	if err != nil {
 		return err

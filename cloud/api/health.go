@@ -54,7 +54,7 @@ var v1Links = []link{
 	{"/api/v1/alerts/rules.yaml", "GET: rules and calendars as a file; PUT ?dry_run=true: the whole file"},
 	{"/api/v1/alerts/maintenance", `GET: windows in which nobody is notified; POST {"select": {"floors": [2]}, "from": "...", "to": "...", "reason": "..."}: make one`},
 	{"/api/v1/alerts/maintenance/{id}", "DELETE: end one"},
-	{"/api/v1/alerts/audit", "GET ?who=&what=&object=&from=&to=&limit=&cursor=: who hushed what and who changed rules, newest first"},
+	{"/api/v1/alerts/audit", "GET ?to=&limit=&cursor=: who hushed what and who changed rules, newest first"},
 	{"/api/v1/alerts/receivers", "GET: who is told, and whether it arrives; POST .../{name}/test: send a trial"},
 	{"/api/v1/events", "GET: what happens, as server-sent events; floor, type, id, kind; Last-Event-ID"},
 	{"/api/v1/sources", "GET ?prefix=&from=&to=&limit=&cursor=: who sends data, gateways and agents, and what became of it"},

@@ -110,6 +110,7 @@ var types = map[string]any{
 	"gateway_status.json#/properties/outbox/properties/earlier/items": contract.Run{},
 	"found.json": contract.Found{}, "found.json#/properties/plugs/anyOf/0/items": contract.FoundPlug{},
 	"site.json": contract.Site{}, "gateway_info.json": contract.GatewayInfo{}, "place.json": contract.Place{}, "token.json": contract.Token{},
+	"alert.json": contract.Alert{}, "alert.json#/properties/hushed": contract.Hushed{},
 	"common.json#/$defs/certificate":       contract.Certificate{},
 	"registry_request.json#/$defs/content": contract.RegistryRequest{}, "registry_answer.json#/$defs/content": contract.RegistryAnswer{},
 	"registry_answer.json#/$defs/content/properties/problem":                           contract.Problem{},

@@ -64,6 +64,9 @@ func addresses() map[string]string {
 		"place":               bus.PlacesPrefix + "{device}",
 		"gatewayInfo":         bus.GatewaysInfoPrefix + "{gateway}",
 		"token":               bus.TokensPrefix + "{token}",
+		"alert":               bus.AlertTopic("{rule}", "{subject}"),
+		"alertingQuery":       must(bus.Query("alerting", "{resource}")),
+		"alertingCommand":     must(bus.Command("alerting", "{resource}")),
 		"registryQuery":       must(bus.Query("registry", "{resource}")),
 		"registryCommand":     must(bus.Command("registry", "{resource}")),
 	}
@@ -191,7 +194,7 @@ func generated(t *testing.T, page, want string) {
 		return
 	}
 	if !*update {
-		t.Errorf("%s does not say what asyncapi.yaml says; go test ./scripts/spec -update writes it anew:\n%s", page, want)
+		t.Errorf("%s does not say what the code says; go test ./scripts/spec -update writes it anew:\n%s", page, want)
 		return
 	}
 	if err := os.WriteFile(name, []byte(head+begin+want+end+tail), 0o600); err != nil {

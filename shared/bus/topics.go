@@ -78,6 +78,10 @@ func ReceiptsTopic(source string) string { return responsesPrefix + source + "/r
 // StateTopic carries the newest reading of a device, retained.
 func StateTopic(gateway, device string) string { return "state/" + gateway + "/" + device }
 
+// AlertTopic carries an alert while it fires, retained. Subject is a device id, a
+// gateway, or "site".
+func AlertTopic(rule, subject string) string { return "alerts/" + rule + "/" + subject }
+
 // GatewayOf is the gateway of a topic gateways/<gateway>/..., state/<gateway>/...
 // or registry/gateways/<gateway>; "" for others.
 func GatewayOf(topic string) string {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -227,6 +228,16 @@ func rulesImport(f *flag.FlagSet) action {
 		}
 		if s.json {
 			return s.raw(a.Body)
+		}
+		var changed map[string]any
+		if err := json.Unmarshal(a.Body, &changed); len(a.Body) > 0 && err != nil {
+			return fmt.Errorf("read the server's answer: %w", err)
+		}
+		for _, kind := range [][2]string{{"deleted", "-"}, {"changed", "~"}, {"added", "+"}} {
+			names, _ := changed[kind[0]].([]any)
+			for _, name := range names {
+				s.say("%s %s", kind[1], textOf(name))
+			}
 		}
 		c.done(s, "The rules of %s are in force.", name)
 		return nil

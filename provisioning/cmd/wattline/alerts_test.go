@@ -89,6 +89,7 @@ func TestMistakesWithAlertsSayWhatToDo(t *testing.T) {
 		"alerts rules import -":                           "standard input is empty",
 		"alerts maintenance add":                          "want either --for, as 4h, or --to",
 		"alerts maintenance add --for 4h --floor first":   "--floor:",
+		"alerts maintenance add --for 4h":                 "--reason is required",
 		"alerts maintenance remove":                       "want the ids of maintenance windows",
 		"alerts test":                                     "want one receiver",
 	} {
@@ -106,7 +107,7 @@ func TestRulesAreSwitchedAsTheyAre(t *testing.T) {
 		"PUT /api/v1/alerts/rules/x":                `200 {"name":"x"}`,
 		"DELETE /api/v1/alerts/rules/x":             `204 `,
 		"GET /api/v1/alerts/rules.yaml":             "200 rules: []\n",
-		"PUT /api/v1/alerts/rules.yaml":             `200 {"rules":1}`,
+		"PUT /api/v1/alerts/rules.yaml":             `200 {"added":["n"],"changed":["c"],"deleted":["d"],"calendars_changed":false}`,
 		"GET /api/v1/alerts/statistics":             `200 {"items":[{"rule":"x","severity":"info","alerts":12,"firing":1,"seconds":7500,"longest_seconds":3600}],"next":null}`,
 		"GET /api/v1/alerts/receivers":              `200 {"items":[{"name":"office","kind":"email","from":"warning","waiting":2,"in_flight":false,"failing_since":"2026-11-01T08:00:00Z","last_error":"refused"}],"next":null}`,
 		"POST /api/v1/alerts/receivers/office/test": `204 `,
@@ -133,7 +134,7 @@ func TestRulesAreSwitchedAsTheyAre(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rules.yaml")
 	c.run(t, "alerts", "rules", "export", "--out", file).wants(t, exitDone, "", "10 bytes")
 	c.run(t, "alerts", "rules", "export").wants(t, exitDone, "rules: []\n", "")
-	c.run(t, "alerts", "rules", "import", file, "--dry-run", "--if-revision", "9").wants(t, exitDone, "Dry run, nothing was changed: The rules of "+file, "")
+	c.run(t, "alerts", "rules", "import", file, "--dry-run", "--if-revision", "9").wants(t, exitDone, "- d\n~ c\n+ n\nDry run, nothing was changed: The rules of "+file, "")
 	last := c.asked[len(c.asked)-1]
 	if last.Body != "rules: []\n" || last.Query != "dry_run=true" || last.IfMatch != `"9"` || last.Type != "application/yaml" {
 		t.Errorf("asked %+v", last)
@@ -160,8 +161,8 @@ func TestMaintenanceHasABeginAndAnEnd(t *testing.T) {
 	if last.Body != `{"from":"2026-12-01T07:00:00Z","reason":"sockets","select":{"devices":["sp_f2.g3","sp_f2.g4"],"floors":[2,-1]},"to":"2026-12-01T09:00:00Z"}` {
 		t.Errorf("asked %s", last.Body)
 	}
-	c.run(t, "alerts", "maintenance", "add", "--to", "2026-12-01T09:00:00Z").wants(t, exitDone, "", "")
-	if got := c.asked[len(c.asked)-1].Body; got != `{"select":{},"to":"2026-12-01T09:00:00Z"}` {
+	c.run(t, "alerts", "maintenance", "add", "--to", "2026-12-01T09:00:00Z", "--reason", "x").wants(t, exitDone, "", "")
+	if got := c.asked[len(c.asked)-1].Body; got != `{"reason":"x","select":{},"to":"2026-12-01T09:00:00Z"}` {
 		t.Errorf("asked %s", got)
 	}
 	c.run(t, "alerts", "maintenance", "remove", "m1", "m9").wants(t, exitNotDone, "The window m1 is over.", "m9: ")

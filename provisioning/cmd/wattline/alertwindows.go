@@ -15,10 +15,10 @@ func maintenanceCommands() []command {
 	return []command{
 		{name: "alerts maintenance", args: "[list]", short: "times in which somebody works on something and nobody is notified", bind: noFlags(maintenanceList), examples: []string{"wattline alerts maintenance"}},
 		{
-			name: "alerts maintenance add", args: "--for D | --to TIME", short: "notify nobody of a part of the site for a while", bind: maintenanceAdd,
+			name: "alerts maintenance add", args: "--for D | --to TIME  --reason WHY", short: "notify nobody of a part of the site for a while", bind: maintenanceAdd,
 			long: "What fires meanwhile is shown and kept; what still fires at the end is told then.\nWithout --floor, --gateway, --type and --device the whole site is meant; of those\nthat are given all must fit.",
 			examples: []string{
-				"wattline alerts maintenance add --floor 2 --for 4h --reason 'new sockets'", "wattline alerts maintenance add --gateway edge-f2 --from 2026-12-01T07:00:00Z --to 2026-12-01T12:00:00Z",
+				"wattline alerts maintenance add --floor 2 --for 4h --reason 'new sockets'", "wattline alerts maintenance add --gateway edge-f2 --from 2026-12-01T07:00:00Z --to 2026-12-01T12:00:00Z --reason 'new switch'",
 			},
 		},
 		{name: "alerts maintenance remove", args: "ID...", short: "end windows early", bind: maintenanceRemove, examples: []string{"wattline alerts maintenance remove 7"}},
@@ -73,9 +73,10 @@ func maintenanceAdd(f *flag.FlagSet) action {
 		if err := windowOf(body, *from, *to, *length, time.Now()); err != nil {
 			return err
 		}
-		if c.reason != "" {
-			body["reason"] = c.reason
+		if c.reason == "" {
+			return usage("--reason is required: whoever looks at the alerts must know why nobody is told")
 		}
+		body["reason"] = c.reason
 		d, err := s.change(ctx, c, http.MethodPost, alertsPath+"/maintenance", body)
 		if err != nil {
 			return err
@@ -149,7 +150,7 @@ func receiverCommands() []command {
 		},
 		{
 			name: "alerts audit", short: "who hushed what and who changed rules", bind: alertsAudit,
-			examples: []string{"wattline alerts audit --who ana", "wattline alerts audit --from 7d"},
+			examples: []string{"wattline alerts audit", "wattline alerts audit --to 7d --limit 200"},
 		},
 	}
 }
@@ -189,10 +190,7 @@ func receiverTest(ctx context.Context, s *session, args []string) error {
 
 func alertsAudit(f *flag.FlagSet) action {
 	l := filters{}
-	l.add(f, "who", "only by this `name`; a * at the end stands for anything")
-	l.add(f, "what", "only this `action`")
-	l.add(f, "object", "only about this `alert`, rule or window")
-	l.times(f)
+	l.add(f, "to", "until before this `time`: 7d ago, RFC 3339 or POSIX seconds")
 	limit := f.Int("limit", 50, "the newest `n`; 0 for all")
 	return func(ctx context.Context, s *session, args []string) error {
 		if err := none(args); err != nil {
