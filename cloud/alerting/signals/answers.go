@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -38,13 +39,17 @@ type Asker interface {
 // Questions knows what to ask the components. It must not be used concurrently,
 // but may be used beside a [Signals].
 type Questions struct {
-	up  func() bool
-	due time.Time // when the ledger is asked next
+	up     func() bool
+	log    *slog.Logger
+	due    time.Time       // when the ledger is asked next
+	silent map[string]bool // whom the log calls silent
 }
 
 // NewQuestions needs to know whether there is a connection to the broker: without
 // one, no answer says nothing of those who are asked.
-func NewQuestions(up func() bool) *Questions { return &Questions{up: up} }
+func NewQuestions(up func() bool, log *slog.Logger) *Questions {
+	return &Questions{up: up, log: log, silent: make(map[string]bool)}
+}
 
 // Answers is what one round of questions brought; what is nil is not known.
 type Answers struct {
@@ -77,10 +82,27 @@ func (q *Questions) Ask(ctx context.Context, asker Asker, about device.ID) (a An
 		return a // the others live in the store
 	}
 	begin := time.Now()
-	a.Proofs, _ = askLedger(ctx, asker)          // nil: not known
-	a.Quarantined, _ = askQuarantine(ctx, asker) // likewise
+	var err error
+	a.Proofs, err = askLedger(ctx, asker)
+	q.note(ctx, "ledger", err)
+	a.Quarantined, err = askQuarantine(ctx, asker)
+	q.note(ctx, "quarantine", err)
 	q.due = time.Now().Add(ledgerShare*time.Since(begin) - AskEvery)
 	return a
+}
+
+// note logs who begins to give no answers, and who gives them again. That rules
+// about them see nothing meanwhile must show somewhere.
+func (q *Questions) note(ctx context.Context, who string, err error) {
+	switch silent := err != nil; {
+	case silent == q.silent[who] || ctx.Err() != nil:
+		return
+	case silent:
+		q.log.WarnContext(ctx, "no answer for the alerting", slog.String("component", who), slog.Any("err", err))
+	default:
+		q.log.InfoContext(ctx, "answers for the alerting again", slog.String("component", who))
+	}
+	q.silent[who] = err != nil
 }
 
 // askStore gives nil when it cannot be told how InfluxDB is.

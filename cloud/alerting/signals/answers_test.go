@@ -1,10 +1,12 @@
 package signals_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -93,7 +95,7 @@ func TestStoreIsAsked(t *testing.T) {
 				bus.says(ledgerTopic, "[]", "")
 				bus.says(quarantineTopic, `{"items": []}`, "")
 				asked := 0
-				q := signals.NewQuestions(func() bool { asked++; return c.away == 0 || asked < c.away })
+				q := signals.NewQuestions(func() bool { asked++; return c.away == 0 || asked < c.away }, slog.New(slog.DiscardHandler))
 				start := time.Now()
 				answers := q.Ask(t.Context(), bus, device.ID{})
 				if took, most := time.Since(start), 10*time.Second; took > most {
@@ -125,7 +127,7 @@ func TestQuestionToTheStoreIsSmall(t *testing.T) {
 		}
 		return bus.Envelope{Error: bus.Text("no")}, nil
 	}
-	signals.NewQuestions(up).Ask(t.Context(), c, st.s.About())
+	signals.NewQuestions(up, slog.New(slog.DiscardHandler)).Ask(t.Context(), c, st.s.About())
 	if c.asked[influxTopic] != 1 {
 		t.Errorf("asked %v", c.asked)
 	}
@@ -156,7 +158,7 @@ func TestLedgerAndQuarantineAreAsked(t *testing.T) {
 		}
 		return bus.Envelope{Data: json.RawMessage(`{"items": [{"source": "x"}], "next": null}`)}, nil
 	}
-	samples := st.s.Take(signals.NewQuestions(up).Ask(t.Context(), c, device.ID{}), st.now)
+	samples := st.s.Take(signals.NewQuestions(up, slog.New(slog.DiscardHandler)).Ask(t.Context(), c, device.ID{}), st.now)
 	want(t, samples, "gateway.missing", "edge-f1", new(3.0))
 	want(t, samples, "gateway.clones", "edge-f1", new(1.0))
 	want(t, samples, "gateway.missing", "edge-f2", new(0.0))
@@ -182,7 +184,7 @@ func TestHalfAnAnswerIsNone(t *testing.T) {
 			c.says(influxTopic, "[]", "")
 			c.answers[ledgerTopic] = answer
 			c.says(quarantineTopic, "[7]", "")
-			samples := st.s.Take(signals.NewQuestions(up).Ask(t.Context(), c, device.ID{}), st.now)
+			samples := st.s.Take(signals.NewQuestions(up, slog.New(slog.DiscardHandler)).Ask(t.Context(), c, device.ID{}), st.now)
 			want(t, samples, "gateway.missing", "edge-f1", nil)
 			want(t, samples, "site.quarantine", "site", nil)
 			want(t, samples, "site.store", "site", new(1.0))
@@ -199,7 +201,7 @@ func TestSlowLedgerIsAskedLessOften(t *testing.T) {
 			time.Sleep(15 * time.Second)
 			return bus.Envelope{Data: json.RawMessage("[]")}, nil
 		}
-		q := signals.NewQuestions(up)
+		q := signals.NewQuestions(up, slog.New(slog.DiscardHandler))
 		for start := time.Now(); time.Since(start) < time.Hour; time.Sleep(signals.AskEvery) {
 			q.Ask(t.Context(), c, device.ID{})
 		}
@@ -217,7 +219,7 @@ func TestEndlessQuarantineIsCountedToTenPages(t *testing.T) {
 	c.says(influxTopic, "[]", "")
 	c.says(ledgerTopic, "[]", "")
 	c.says(quarantineTopic, `{"items": [`+strings.Repeat(`{},`, 999)+`{}], "next": "more"}`, "")
-	answers := signals.NewQuestions(up).Ask(t.Context(), c, device.ID{})
+	answers := signals.NewQuestions(up, slog.New(slog.DiscardHandler)).Ask(t.Context(), c, device.ID{})
 	if answers.Quarantined == nil || *answers.Quarantined != 10_000 {
 		t.Errorf("counted %v, want 10,000", answers.Quarantined)
 	}
@@ -227,4 +229,24 @@ func TestFactsOfTheOwner(t *testing.T) {
 	s := newStage(t).s
 	want(t, s.TakeDisk(91.5, begin), "site.disk", "site", new(91.5))
 	want(t, s.TakeReceivers(2, begin), "site.receivers_failing", "site", new(2.0))
+}
+
+func TestSilentLedgerIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		c := newComponent(t)
+		c.says(influxTopic, "[]", "")
+		c.says(quarantineTopic, `{"items": []}`, "")
+		q := signals.NewQuestions(up, slog.New(slog.NewTextHandler(&out, nil)))
+		for n := range 200 {
+			if n == 150 {
+				c.says(ledgerTopic, "[]", "")
+			}
+			q.Ask(t.Context(), c, device.ID{})
+			time.Sleep(signals.AskEvery)
+		}
+		if got := strings.Count(out.String(), "\n"); got != 2 || !strings.Contains(out.String(), "again") {
+			t.Errorf("the log says %q, want that it is silent and that it is back", out.String())
+		}
+	})
 }

@@ -126,7 +126,7 @@ func TestOverARealBroker(t *testing.T) {
 	if err := asker.Link().AwaitUp(ctx); err != nil {
 		t.Fatal(err)
 	}
-	questions := signals.NewQuestions(asker.Link().IsUp)
+	questions := signals.NewQuestions(asker.Link().IsUp, log)
 	samples = s.Take(questions.Ask(ctx, asker, s.About()), device.MicrosOf(time.Now()))
 	want(t, samples, "site.store", "site", new(1.0))
 	want(t, samples, "gateway.missing", "edge-f1", new(4.0))

@@ -265,7 +265,6 @@ func (s *Signals) repeat() {
 
 func (s *Signals) repeatOne(name string, g *gateway) {
 	subject := engine.Subject{Gateway: name}
-	g.beat, g.data, g.feeding = min(g.beat, s.now), min(g.data, s.now), min(g.feeding, s.now) // the clock may have gone back
 	if g.expires != 0 {
 		s.add(subject, "gateway.certificate", seconds(g.expires-s.now)/(24*time.Hour).Seconds())
 	}

@@ -68,7 +68,8 @@ func (*Signals) Filters() []string {
 // How gateways are has to be heard anew; what the registry does not repeat within
 // half a minute was deleted meanwhile.
 func (s *Signals) Connected(now device.Micros) {
-	s.now, s.up, s.connected, s.due = now, true, now, now+micros(again)
+	s.begin(now)
+	s.up, s.connected, s.due = true, now, now+micros(again)
 	s.house.connected()
 	for _, g := range s.gateways {
 		g.beat, g.left, g.feeding = 0, false, 0
@@ -153,7 +154,7 @@ func (s *Signals) Tick(now device.Micros) []engine.Sample {
 	for _, name := range s.house.sweep(now) {
 		s.forget(name)
 	}
-	if now < s.due && s.due-now <= micros(again) { // a clock that went back must not stop it
+	if now < s.due {
 		return nil
 	}
 	s.due = now + micros(again)
@@ -162,9 +163,28 @@ func (s *Signals) Tick(now device.Micros) []engine.Sample {
 }
 
 func (s *Signals) begin(now device.Micros) {
+	if back := s.now - now; back > 0 {
+		s.setBack(back)
+	}
 	s.now = now
 	if s.out = s.out[:0]; cap(s.out) > keepRoom {
 		s.out = nil
+	}
+}
+
+// setBack follows the cloud's clock, which went back: what was a minute ago still
+// was, and nobody is silent for less time.
+func (s *Signals) setBack(by device.Micros) {
+	move := func(times ...*device.Micros) {
+		for _, t := range times {
+			if *t != 0 {
+				*t = max(1, *t-by) // 0 is never
+			}
+		}
+	}
+	move(&s.connected, &s.due, &s.house.here, &s.house.known)
+	for _, g := range s.gateways {
+		move(&g.heard, &g.beat, &g.feeding, &g.data)
 	}
 }
 

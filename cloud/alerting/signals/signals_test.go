@@ -310,6 +310,12 @@ func TestAgeOfData(t *testing.T) {
 		st.hear("data/edge-f1/influx_data/sp/x", []byte(`{"data": 3}`), false)
 		check(st, beats(st, 10, nil), 110)
 	})
+	t.Run("nor is what a broker has kept", func(t *testing.T) {
+		st := newStage(t)
+		beats(st, 100, nil)
+		st.hear("data/edge-f1/influx_data/sp/x", data(t, "x", reading), true)
+		check(st, beats(st, 10, nil), 110)
+	})
 	t.Run("without plugs that it reaches there is none", func(t *testing.T) {
 		st := newStage(t)
 		batch(st, "9f3c0a5be1d27486-1")
@@ -424,5 +430,19 @@ func TestBatchesAreKnownAgain(t *testing.T) {
 	}
 	if told(119, 1) || !told(epoch, 10) {
 		t.Error("want the newest run known, and the oldest not")
+	}
+}
+
+func TestClockOfTheCloudGoesBack(t *testing.T) {
+	st := newStage(t)
+	st.beat("edge-f1", nil)
+	st.pass(15)
+	st.now -= 60 * minute
+	want(t, st.pass(10), "gateway.online", "edge-f1", new(1.0))
+	samples := st.pass(20)
+	want(t, samples, "gateway.online", "edge-f1", new(0.0))
+	want(t, samples, "gateway.online", "edge-f2", new(0.0))
+	if !st.s.Changed() {
+		t.Error("the house counts as unheard until the clock is where it was")
 	}
 }
