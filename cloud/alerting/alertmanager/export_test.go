@@ -1,0 +1,6 @@
+package alertmanager
+
+import "time"
+
+// SetEvery stands in for a minute.
+func (p *Pusher) SetEvery(d time.Duration) { p.every = d }
