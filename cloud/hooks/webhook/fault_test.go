@@ -115,8 +115,9 @@ func TestADamagedFileIsMovedAsideAndItsCopyCounts(t *testing.T) {
 			at := start()
 			s.backlog(at, 0, 5)
 			box, dir := newInbox(t), t.TempDir()
-			_, stop := s.run(dir, nil, box)
+			m, stop := s.run(dir, nil, box)
 			box.await(s.want)
+			box.answered(m)
 			stop()
 			if err := damage(filepath.Join(dir, "webhook", "webhook.db")); err != nil {
 				t.Fatal(err)

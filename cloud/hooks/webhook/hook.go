@@ -33,6 +33,9 @@ type Store interface {
 	Query(ctx context.Context, database, influxql string, each func(name string, tags map[string]string, columns []string, rows [][]any) error) error
 }
 
+// readers is how many receivers read InfluxDB at once; the others wait.
+const readers = 2
+
 // Options are what a program passes beside the operator's Config.
 type Options struct {
 	Feed  Feed
@@ -55,6 +58,9 @@ type Hook struct {
 	file      *file
 	count     counts
 	pace      pace
+	// turns bounds how many receivers read InfluxDB at once, whose turns others
+	// want too.
+	turns chan struct{}
 }
 
 // pace is how long the hook waits for what; tests hurry.
@@ -107,7 +113,7 @@ func New(config Config, options Options, log *slog.Logger) (*Hook, error) {
 	}
 	h := &Hook{
 		options: options, log: log, queue: hook.NewQueue(queueLength, queueBytes), heard: newHeard(config.MemoryBytes),
-		count: newCounts(options.Metrics), pace: usualPace(),
+		count: newCounts(options.Metrics), pace: usualPace(), turns: make(chan struct{}, readers),
 	}
 	for _, c := range config.Receivers {
 		h.receivers = append(h.receivers, newReceiver(h, c.filled()))

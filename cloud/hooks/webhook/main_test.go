@@ -284,6 +284,13 @@ func (b *inbox) until(ready func() bool) {
 	}
 }
 
+// answered waits until the hook knows that the last request was taken: one that is
+// stopped before repeats it.
+func (b *inbox) answered(m *metrics.Registry) {
+	b.t.Helper()
+	b.until(func() bool { return int(value(b.t, m, `wattline_webhook_requests_total{receiver="r0"}`)) >= len(b.ids) })
+}
+
 // repeats counts readings that came more than once.
 func (b *inbox) repeats() (n int) {
 	b.mu.Lock()

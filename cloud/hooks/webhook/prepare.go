@@ -194,6 +194,12 @@ func (p *preparer) readOn(ctx context.Context) bool {
 	var records []record
 	var after plan
 	if !p.store(ctx, func() (err error) {
+		select {
+		case p.hook.turns <- struct{}{}:
+			defer func() { <-p.hook.turns }()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 		asking, cancel := context.WithTimeout(ctx, queryTime)
 		defer cancel()
 		database, records, after, err = p.window.next(asking, p.at.Plan)
