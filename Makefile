@@ -89,6 +89,8 @@ run: build bin/wattline-run ## start cloud, gateways and simulated plugs; Ctrl-C
 test: tidy-check build deps-test lint ## everything that continuous integration runs
 	@echo "testing with the race detector, in random order"
 	@$(GO) test -race -shuffle=on -timeout 12m $(PKG)
+	@echo "playing a week of alerts with all plugs"
+	@$(GO) test -run AWeek ./cloud/alerting
 
 .PHONY: race
 race: build deps-test ## only the tests, with the race detector, in random order

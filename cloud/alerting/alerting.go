@@ -339,7 +339,7 @@ func (a *Alerting) prune(ctx context.Context) {
 
 // ask asks the other components how they are, and the disk how full it is.
 func (a *Alerting) ask(ctx context.Context, asker *bus.Asker) {
-	questions := signals.NewQuestions(asker.Link().IsUp)
+	questions := signals.NewQuestions(asker.Link().IsUp, a.log)
 	ticker := time.NewTicker(signals.AskEvery)
 	defer ticker.Stop()
 	for {

@@ -320,7 +320,7 @@ func TestWhatComesAndGoesIsHeld(t *testing.T) {
 		raised += strings.Count(l, " raised ")
 		flapping += strings.Count(l, " flapping ")
 	}
-	if raised != 3 || flapping != 1 || len(s.told) != 7 {
+	if raised != 2 || flapping != 1 || len(s.told) != 5 {
 		t.Errorf("%d raised, %d flapping: %q", raised, flapping, s.told)
 	}
 	s.told = nil

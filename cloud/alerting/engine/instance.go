@@ -14,7 +14,7 @@ const (
 	minGap = 2 * time.Minute
 	// flapRaises within flapWindow make an alert flap; it is held then until it
 	// stays away for settleAfter.
-	flapRaises  = 4
+	flapRaises  = 3
 	flapWindow  = time.Hour
 	settleAfter = 15 * time.Minute
 	// pastEnds is when a run of late samples counts as over.

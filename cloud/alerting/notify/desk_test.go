@@ -229,8 +229,13 @@ func TestInformationWaitsForTheDigest(t *testing.T) {
 	s.wait(2 * time.Minute)
 	s.want("began a, began c")
 	s.change(engine.Raised, contract.Info, "d")
+	s.change(engine.Raised, contract.Info, "e")
+	s.change(engine.Ended, contract.Info, "e") // left on over night, off in the morning
 	s.wait(time.Hour)
 	s.want()
+	s.now = begin.Add(42*time.Hour + 59*time.Minute)
+	s.wait(2 * time.Minute)
+	s.want("began d, was e")
 }
 
 func TestNotMoreOftenThanTheReceiverWants(t *testing.T) {

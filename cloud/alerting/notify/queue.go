@@ -108,7 +108,7 @@ func (w *window) enter(q queue, c engine.Change, now device.Micros) error {
 	if !queued {
 		after.Entered = now
 	}
-	event := next(before.Event, c, q.told.Get(key) != nil, w.Over)
+	event := w.event(before.Event, c, q.told.Get(key) != nil)
 	if c.Kind == engine.Ended {
 		if err := q.told.Delete(key); err != nil {
 			return err
@@ -126,15 +126,15 @@ func (w *window) enter(q queue, c engine.Change, now device.Micros) error {
 	}
 }
 
-// next is what a receiver is to be told of an alert after a change, when before
+// event is what a receiver is to be told of an alert after a change, when before
 // waits in the queue; "" is nothing.
-func next(before Event, c engine.Change, told, over bool) Event {
+func (w *window) event(before Event, c engine.Change, told bool) Event {
 	switch c.Kind {
 	case engine.Ended:
 		switch {
-		case told && over:
+		case told && w.Over:
 			return Over
-		case before != "" && !told && over && c.Alert.Severity != contract.Info:
+		case before != "" && !told && w.Over && (w.Digest != nil || c.Alert.Severity != contract.Info):
 			return Was
 		default:
 			return ""

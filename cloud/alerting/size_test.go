@@ -1,0 +1,6 @@
+//go:build !race
+
+package alerting_test
+
+// perFloor is how many plugs a floor has: a room, a printer, workplaces.
+const perFloor = 100
