@@ -54,7 +54,7 @@ func (i *instance) run(ctx context.Context, state func() []contract.Alert) {
 			wait := min(retry<<min(failures, 10), i.p.every)
 			failures++
 			whole = true
-			due = last.Add(wait/2 + rand.N(wait/2+1)) //nolint:gosec // jitter
+			due = last.Add(wait/2 + rand.N(wait/2+1)) // jitter
 		case whole:
 			failures, whole = 0, false
 			due = began.Add(i.p.every)

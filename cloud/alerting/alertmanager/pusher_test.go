@@ -231,17 +231,22 @@ func TestManyAlertsGoInBoundedRequests(t *testing.T) {
 }
 
 func TestAnInstanceThatFailsIsToldAndHoldsUpNoOther(t *testing.T) {
-	stuck := make(chan struct{})
-	defer close(stuck)
 	for name, fault := range map[string]func(http.ResponseWriter, *http.Request) bool{
-		"500":       status(500, `"internal\nerror"`),
-		"401":       status(401, "who are you"),
-		"redirect":  func(w http.ResponseWriter, q *http.Request) bool { http.Redirect(w, q, "/elsewhere", 307); return true },
-		"silent":    func(_ http.ResponseWriter, q *http.Request) bool { <-q.Context().Done(); return true },
-		"slow":      slowly,
-		"huge":      func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(503); flood(w); return true },
+		"500": status(500, `"internal\nerror"`),
+		"401": status(401, "who are you"),
+		"redirect": func(w http.ResponseWriter, q *http.Request) bool {
+			http.Redirect(w, q, "/elsewhere", http.StatusTemporaryRedirect)
+			return true
+		},
+		"silent": func(_ http.ResponseWriter, q *http.Request) bool { <-q.Context().Done(); return true },
+		"slow":   slowly,
+		"huge": func(w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			flood(w)
+			return true
+		},
 		"hangs up":  func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) },
-		"no header": func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(302); return true },
+		"no header": func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusFound); return true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -266,7 +271,7 @@ func TestAnInstanceThatFailsIsToldAndHoldsUpNoOther(t *testing.T) {
 
 // slowly answers byte by byte, and never to the end.
 func slowly(w http.ResponseWriter, q *http.Request) bool {
-	w.WriteHeader(500)
+	w.WriteHeader(http.StatusInternalServerError)
 	for q.Context().Err() == nil {
 		_, _ = w.Write([]byte("x"))
 		_ = http.NewResponseController(w).Flush()
