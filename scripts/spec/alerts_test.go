@@ -57,14 +57,17 @@ func conditionOf(r *rule.Rule, unit string) string {
 			said = text
 		}
 	}
-	if unit == "%" || unit != "" && r.Condition.Changed == false && r.Condition.Flat == false {
-		said += " " + unit
+	if text := unitWords[unit]; text != "" && !r.Condition.Changed && !r.Condition.Flat && r.Condition.AboveMaxPower == nil {
+		said += " " + text
 	}
 	if clear != "" {
 		said += ", over at " + clear
 	}
 	return said
 }
+
+// unitWords are the units as the pages have them.
+var unitWords = map[string]string{"%": "%", "W": "W", "V": "V", "s": "seconds", "h": "hours", "d": "days"}
 
 // units of the measurements that the rules of the program watch.
 var units = map[string]string{"power": "W", "voltage": "V"}
@@ -87,9 +90,6 @@ func headOf(f *rule.File, r *rule.Rule) string {
 		if signal.Kind == rule.OfSite {
 			doc = signal.Doc
 		}
-	}
-	if unit == "/" {
-		unit = ""
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "> %s\n", r.Summary)
@@ -165,7 +165,16 @@ func TestIndexOfAlertsListsTheRules(t *testing.T) {
 	for _, r := range f.Rules {
 		fmt.Fprintf(&b, "| [%s](rules/%s.md) | %s | %s |\n", r.Name, r.Name, r.Severity, r.Summary)
 	}
-	b.WriteString("\n```{toctree}\n:maxdepth: 1\n\nwriting-rules\n")
+	b.WriteString("\n```{toctree}\n:maxdepth: 1\n\n")
+	pages, err := filepath.Glob(filepath.Join(hooks, alertPages, "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range pages {
+		if name := strings.TrimSuffix(filepath.Base(page), ".md"); name != "index" {
+			b.WriteString(name + "\n")
+		}
+	}
 	for _, r := range f.Rules {
 		b.WriteString("rules/" + r.Name + "\n")
 	}
@@ -198,7 +207,7 @@ func TestPageOfRulesHasEveryKey(t *testing.T) {
 	}
 }
 
-var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)\n```")
+var rulesBlock = regexp.MustCompile("(?s)```yaml\n((?:rules|calendars):\n.*?)\n```")
 
 // Every example of a rule on the pages about alerts is one.
 func TestExamplesOfRulesAreRules(t *testing.T) {
@@ -208,7 +217,7 @@ func TestExamplesOfRulesAreRules(t *testing.T) {
 			return err
 		}
 		text, err := os.ReadFile(path)
-		for _, block := range yamlBlock.FindAllSubmatch(text, -1) {
+		for _, block := range rulesBlock.FindAllSubmatch(text, -1) {
 			read++
 			if _, err := rule.Read(block[1], path); err != nil {
 				t.Error(err)

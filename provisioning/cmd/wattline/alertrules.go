@@ -30,7 +30,9 @@ var ruleColumns = []column{
 		}
 		return "on"
 	}},
-	col("SEVERITY", "severity"), col("SIGNAL", "signal"), {title: "WHEN", of: whenOf}, col("FOR", "for"), col("HOURS", "hours"), col("COVERED BY", "covered_by"),
+	col("SEVERITY", "severity"), col("SIGNAL", "signal"),
+	{title: "WHEN", of: whenOf},
+	col("FOR", "for"), col("HOURS", "hours"), col("COVERED BY", "covered_by"),
 }
 
 // whenOf is the condition of a rule in words.
@@ -114,8 +116,10 @@ func alertsStatistics(f *flag.FlagSet) action {
 			}
 		}
 		return s.table(page.Items, []column{
-			col("RULE", "rule"), col("SEVERITY", "severity"), col("ALERTS", "alerts"), col("FIRING", "firing"), {title: "TOGETHER", of: seconds("seconds")},
-			{title: "LONGEST", of: seconds("longest_seconds")}, col("FLAPPING", "flapping"), col("LATE", "late"),
+			col("RULE", "rule"), col("SEVERITY", "severity"), col("ALERTS", "alerts"), col("FIRING", "firing"),
+			{title: "TOGETHER", of: seconds("seconds")},
+			{title: "LONGEST", of: seconds("longest_seconds")},
+			col("FLAPPING", "flapping"), col("LATE", "late"),
 		}, "Nothing fired in that time.")
 	}
 }

@@ -65,7 +65,7 @@ func (l filters) when(now time.Time) (url.Values, error) {
 	q := l.query()
 	for _, name := range []string{"from", "to"} {
 		if text := q.Get(name); text != "" {
-			at, err := moment(text, now, -1)
+			at, err := moment(text, now, true)
 			if err != nil {
 				return nil, usage("--%s: %v", name, err)
 			}
@@ -76,8 +76,8 @@ func (l filters) when(now time.Time) (url.Values, error) {
 }
 
 // moment reads a time: RFC 3339, POSIX seconds, or a span such as 2h or 7d from
-// now, backwards where sign is -1. Bare dates are days of this machine's zone.
-func moment(text string, now time.Time, sign time.Duration) (string, error) {
+// now, into the past where back says so. Bare dates are days of this machine's zone.
+func moment(text string, now time.Time, back bool) (string, error) {
 	if _, err := time.Parse(time.RFC3339, text); err == nil {
 		return text, nil
 	}
@@ -91,7 +91,10 @@ func moment(text string, now time.Time, sign time.Duration) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%q is no time: want one such as 2026-11-01T08:00:00Z, 2026-11-01 or %s", text, "2h or 7d")
 	}
-	return now.Add(sign * d).UTC().Format(time.RFC3339), nil
+	if back {
+		d = -d
+	}
+	return now.Add(d).UTC().Format(time.RFC3339), nil
 }
 
 // maxSpan keeps a span within what counts as a time.
@@ -195,7 +198,10 @@ func alertColumns(now time.Time) []column {
 			}
 			return ""
 		}},
-		col("SEVERITY", "severity"), {title: "WHAT", of: whatOf}, {title: "WHERE", of: whereOf}, {title: "HUSHED", of: hushOf},
+		col("SEVERITY", "severity"),
+		{title: "WHAT", of: whatOf},
+		{title: "WHERE", of: whereOf},
+		{title: "HUSHED", of: hushOf},
 		{title: "ALERT", of: func(d document) string { return shortID(d.text("id")) }},
 	}
 }
@@ -244,13 +250,17 @@ func alertsHistory(f *flag.FlagSet) action {
 			q.Set("state", "all")
 		}
 		columns := []column{
-			col("BEGAN", "since"), {title: "LASTED", of: func(d document) string {
+			col("BEGAN", "since"),
+			{title: "LASTED", of: func(d document) string {
 				if ended := d.timeAt("ended"); !ended.IsZero() {
 					return lasting(ended.Sub(d.timeAt("since")))
 				}
 				return "fires on"
 			}},
-			col("SEVERITY", "severity"), {title: "WHAT", of: whatOf}, {title: "WHERE", of: whereOf}, col("LATE", "late"), col("ALERT", "id"),
+			col("SEVERITY", "severity"),
+			{title: "WHAT", of: whatOf},
+			{title: "WHERE", of: whereOf},
+			col("LATE", "late"), col("ALERT", "id"),
 		}
 		return s.list(ctx, alertsPath, q, columns, "Nothing of that ever fired.", *limit)
 	}
@@ -373,7 +383,7 @@ func endOf(length, until string, now time.Time) (string, error) {
 		}
 		return now.Add(d).UTC().Format(time.RFC3339), nil
 	}
-	at, err := moment(until, now, 1)
+	at, err := moment(until, now, false)
 	if err != nil {
 		return "", usage("--until: %v", err)
 	}

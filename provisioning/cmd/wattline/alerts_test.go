@@ -183,7 +183,7 @@ func TestSpansAndTimes(t *testing.T) {
 	for text, want := range map[string]string{
 		"2h": "2026-11-08T09:00:00Z", "2026-11-01": "2026-11-01T00:00:00+01:00", "1700000000.5": "1700000000.5", "2026-11-01T08:00:00+01:00": "2026-11-01T08:00:00+01:00",
 	} {
-		if got, err := moment(text, now, -1); err != nil || got != want {
+		if got, err := moment(text, now, true); err != nil || got != want {
 			t.Errorf("%s: %s %v, want %s", text, got, err, want)
 		}
 	}

@@ -90,7 +90,7 @@ func maintenanceAdd(f *flag.FlagSet) action {
 func windowOf(body map[string]any, from, to, length string, now time.Time) error {
 	begin := now
 	if from != "" {
-		text, err := moment(from, now, 1)
+		text, err := moment(from, now, false)
 		if err != nil {
 			return usage("--from: %v", err)
 		}
@@ -112,7 +112,7 @@ func windowOf(body map[string]any, from, to, length string, now time.Time) error
 		body["to"] = begin.Add(d).UTC().Format(time.RFC3339)
 		return nil
 	}
-	text, err := moment(to, now, 1)
+	text, err := moment(to, now, false)
 	if err != nil {
 		return usage("--to: %v", err)
 	}

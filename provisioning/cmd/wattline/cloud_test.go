@@ -15,9 +15,10 @@ import (
 )
 
 // realCloud starts bin/wattline-cloud with a site of its own, tokens and TLS, and
-// gives the environment that a wattline needs to speak to it. The roles that
-// need InfluxDB do not run; the audit log does without theirs after a second.
-func realCloud(t *testing.T) (env map[string]string) {
+// gives the environment that a wattline needs to speak to it. Beside broker,
+// registry and api it runs the roles that are asked for. InfluxDB does not run;
+// the audit log does without it after a second.
+func realCloud(t *testing.T, more ...string) (env map[string]string) {
 	t.Helper()
 	program, err := filepath.Abs("../../../bin/wattline-cloud")
 	if err != nil {
@@ -41,7 +42,7 @@ func realCloud(t *testing.T) (env map[string]string) {
 	made.wants(t, exitDone, "wattline_", "")
 
 	var log bytes.Buffer
-	cmd := exec.Command(program, "-config", file, "-roles", "broker,registry,api")
+	cmd := exec.Command(program, "-config", file, "-roles", strings.Join(append([]string{"broker", "registry", "api"}, more...), ","))
 	cmd.Stderr = &log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -159,4 +160,77 @@ func TestASiteIsMadeByCommandsOnly(t *testing.T) {
 	env["WATTLINE_CA"] = ""
 	refused(exitAway, "--ca", "site", "show")
 	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestAlertsAreHushedAndRuledByCommandsOnly(t *testing.T) {
+	env := realCloud(t, "alerting")
+	do := func(want string, args ...string) {
+		t.Helper()
+		runAs(t, env, "", args...).wants(t, exitDone, want, "")
+	}
+	refused := func(code int, want string, args ...string) {
+		t.Helper()
+		runAs(t, env, "", args...).wants(t, code, "", want)
+	}
+	until(t, env, "gateway-offline", "alerts", "rules")
+
+	dir := t.TempDir()
+	file, bad := filepath.Join(dir, "rules.yaml"), filepath.Join(dir, "bad.yaml")
+	do("", "alerts", "rules", "export", "--out", file)
+	do("Dry run, nothing was changed", "alerts", "rules", "import", file, "--dry-run")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rules, _ := strings.Cut(string(text), "rules:\n")
+	indent, _, _ := strings.Cut(rules, "-")
+	ours := "rules:\n" + indent + "- {name: drill, severity: warning, signal: site.receivers_failing, when: {equals: 0}, summary: \"A drill.\"}\n"
+	if err := os.WriteFile(file, []byte(before+ours+rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	do("+ drill", "alerts", "rules", "import", file, "--reason", "a rule of ours")
+	if err := os.WriteFile(bad, []byte("rules:\n  - {name: X, severity: bad, signal: power, when: {above: 1}, summary: s}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused(exitNotDone, "want a lower-case letter", "alerts", "rules", "import", bad)
+	refused(exitNotDone, "severity", "alerts", "rules", "import", bad)
+	do("site.receivers_failing", "alerts", "rules", "show", "drill")
+	refused(exitNotDone, "no-such-rule", "alerts", "rules", "show", "no-such-rule")
+	refused(exitConflict, "somebody else has changed", "alerts", "rules", "disable", "drill", "--if-revision", "1")
+
+	until(t, env, "drill/site", "alerts", "--rule", "drill")
+	do("A drill.", "alerts", "show", "drill/site")
+	do("drill/site is acknowledged", "alerts", "ack", "drill/site", "--reason", "seen")
+	do("seen by ", "alerts", "--rule", "drill")
+	do("drill/site is awake again", "alerts", "wake", "--rule", "drill", "--severity", "warning")
+	do("drill/site is snoozed", "alerts", "snooze", "drill/site", "--for", "2h")
+	do("until 20", "alerts", "list", "--rule", "drill")
+	refused(exitNotDone, "until", "alerts", "snooze", "drill/site", "--until", "2001-01-01T00:00:00Z")
+	do("drill/site", "alerts", "history", "--from", "1h", "--state", "acknowledged,firing")
+	do("drill", "alerts", "statistics", "--from", "1d")
+
+	do("Nobody is notified", "alerts", "maintenance", "add", "--floor", "1", "--for", "2h", "--reason", "new sockets")
+	do("new sockets", "alerts", "maintenance")
+	refused(exitNotDone, "no-such-window", "alerts", "maintenance", "remove", "no-such-window")
+	do("There are no receivers", "alerts", "receivers")
+	refused(exitNotDone, "nobody", "alerts", "test", "nobody")
+
+	viewer := filepath.Join(dir, "viewer.token")
+	floor := filepath.Join(dir, "floor.token")
+	do("The token is in", "tokens", "create", "vera", "--role", "viewer", "--out", viewer)
+	do("The token is in", "tokens", "create", "olga", "--role", "operator", "--floors", "1", "--out", floor)
+	until(t, env, "drill/site", "alerts", "--rule", "drill", "--token-file", viewer)
+	refused(exitDenied, "needs the role operator", "alerts", "ack", "--rule", "drill", "--token-file", viewer)
+	until(t, env, "Nothing fires.", "alerts", "--token-file", floor)
+	refused(exitNotDone, "there is no alert", "alerts", "show", "drill/site", "--token-file", floor)
+	do("Nothing of that fires.", "alerts", "ack", "--rule", "drill", "--token-file", floor)
+	refused(exitDenied, "whole site", "alerts", "rules", "--token-file", floor)
+	do("new sockets", "alerts", "maintenance", "--token-file", floor)
+	refused(exitDenied, "floor", "alerts", "maintenance", "add", "--for", "1h", "--reason", "x", "--token-file", floor)
+
+	do("drill is off", "alerts", "rules", "disable", "drill")
+	until(t, env, "Nothing of that fires.", "alerts", "--rule", "drill")
+	do("drill", "alerts", "history", "--rule", "drill")
+	do("drill is deleted", "alerts", "rules", "delete", "drill", "--yes")
+	do("drill", "alerts", "audit")
 }
