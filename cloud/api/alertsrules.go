@@ -16,7 +16,7 @@ import (
 // how long it fired.
 func (s *Server) alertStatistics(c *fiber.Ctx) error {
 	q := readQuery(c)
-	q.allow("from", "to")
+	q.allow("from", "to", "rule", "severity", "device", "gateway", "floor", "late")
 	r, err := s.requestOf(c, "get")
 	if err != nil {
 		return err
@@ -163,7 +163,9 @@ func (s *Server) importRules(c *fiber.Ctx) error {
 // alertReceivers is GET /api/v1/alerts/receivers: who is told, and whether it
 // arrives.
 func (s *Server) alertReceivers(c *fiber.Ctx) error {
-	r, err := s.listRequest(c, readQuery(c))
+	q := readQuery(c)
+	q.allow("limit", "cursor")
+	r, err := s.listRequest(c, q)
 	if err != nil {
 		return err
 	}

@@ -6,17 +6,18 @@
 //
 // Two families of routes: /api/in and /api/out relay to any agent and any
 // component, known or not, as IoToad did; /api/v1 speaks of devices, readings,
-// commands, gateways and what the registry keeps, with every mistake of a request
-// named at once (RFC 9457). Beside them /healthz, /readyz and /metrics.
+// commands, gateways, what the registry keeps and what is wrong, with every mistake
+// of a request named at once (RFC 9457). Beside them /healthz, /readyz and /metrics.
 //
 // # Who may what
 //
 // Beyond loopback, or where the configuration wants it, clients show a token
 // (Authorization: Bearer). Its role says what it opens: viewers look, operators
-// switch too, admins change the registry, tokens and gateways and see the audit
-// log. A token with floors sees and switches these only; routes about the whole
-// site are closed to it. A token that is shown counts even where none is needed.
-// Tokens come as hashes on retained topics, so that one which is deleted opens
+// switch and hush alerts too, admins change the registry, the rules of alerts,
+// tokens and gateways and see the audit log. A token with floors sees and switches
+// these only; routes about the whole site are closed to it, and alerts of other
+// floors are invisible to it. A token that is shown counts even where none is
+// needed. Tokens come as hashes on retained topics, so that one which is deleted opens
 // nothing as soon as the api hears of it. Wrong ones are throttled by address;
 // refusals are told to the audit log, sparingly.
 //

@@ -48,7 +48,7 @@ var v1Links = []link{
 	{"/api/v1/alerts", "GET ?state=firing|acknowledged|resolved|all&rule=&severity=&device=&gateway=&floor=&from=&to=&late=yes|no&limit=&cursor=: what is wrong, newest first; JSON or CSV"},
 	{"/api/v1/alerts/{id}", "GET: one alert, and what became of it"},
 	{"/api/v1/alerts/acknowledge", `POST {"id": "..."} or {"filter": {"rule": "...", "floor": 2}, "reason": "..."}; also /wake, and /snooze with "until"`},
-	{"/api/v1/alerts/statistics", "GET ?from=&to=: how often and how long each rule fired"},
+	{"/api/v1/alerts/statistics", "GET ?from=&to=&rule=&severity=&device=&gateway=&floor=&late=: how often and how long each rule fired"},
 	{"/api/v1/alerts/rules", "GET: rules and calendars; POST: make a rule"},
 	{"/api/v1/alerts/rules/{name}", "GET: one rule; PUT: the whole rule anew (If-Match); DELETE: take it away"},
 	{"/api/v1/alerts/rules.yaml", "GET: rules and calendars as a file; PUT ?dry_run=true: the whole file"},

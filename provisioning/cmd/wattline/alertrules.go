@@ -59,7 +59,7 @@ func ruleCommands() []command {
 		{
 			name: "alerts statistics", short: "how often and how long each rule fired", bind: alertsStatistics,
 			long:     "A rule that fires often and that nobody acts on is worth another limit.",
-			examples: []string{"wattline alerts statistics --from 30d"},
+			examples: []string{"wattline alerts statistics --from 30d", "wattline alerts statistics --from 7d --floor 2"},
 		},
 		{name: "alerts rules", args: "[list]", short: "what is watched for", bind: noFlags(rulesList), examples: []string{"wattline alerts rules", "wattline alerts rules --json"}},
 		{name: "alerts rules show", args: "NAME", short: "one rule", bind: noFlags(rulesShow), examples: []string{"wattline alerts rules show left-on"}},
@@ -83,7 +83,7 @@ func ruleCommands() []command {
 }
 
 func alertsStatistics(f *flag.FlagSet) action {
-	l := filters{}
+	l := alertFilters(f)
 	l.times(f)
 	return func(ctx context.Context, s *session, args []string) error {
 		if err := none(args); err != nil {
