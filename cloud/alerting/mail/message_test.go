@@ -41,13 +41,15 @@ func over(a contract.Alert) contract.Alert {
 // alarm is what most messages are like.
 func alarm() notify.Message {
 	backup := contract.Alert{ID: "backup-unverified/site/1", Rule: "backup-unverified", Severity: contract.Info, Subject: "site", Since: noon.Add(-50 * time.Hour), Summary: "No backup was restored for trial for 12 days."}
+	gone := overPower()
+	gone.Since, gone.Ended = noon.Add(-3*time.Hour), noon.Add(-20*time.Minute)
 	return notify.Message{
 		Key: "post-7f3a-000012", Receiver: "facility", Site: "Main Street", At: noon, Link: "https://wattline.example.org/alerts",
 		Items: []notify.Item{
 			{Event: notify.Began, Alert: gatewayOffline()},
 			{Event: notify.Flaps, Alert: overPower()},
 			{Event: notify.Began, Alert: backup},
-			{Event: notify.Over, Alert: over(overPower())},
+			{Event: notify.Over, Alert: gone},
 		},
 		Omitted: 3,
 	}
