@@ -225,7 +225,8 @@ func TestAnswersOfTheAlerting(t *testing.T) {
 		s.get("/api/v1/alerts" + path).problem(http.StatusBadGateway)
 	}
 	answer = contract.RegistryAnswer{Problem: &contract.Problem{Kind: contract.Invalid, Detail: "no", Mistakes: []contract.Mistake{{Line: 3, Field: "rules[0].when", Detail: "bad"}}}}
-	if r := s.do(http.MethodPut, "/api/v1/alerts/rules.yaml", "rules: x"); !strings.Contains(string(r.body), `"line":3,"field":"rules[0].when"`) {
+	answer.Problem.Detail = "rules has 1 mistake:\n  rules[0].when (line 3): bad"
+	if r := s.do(http.MethodPut, "/api/v1/alerts/rules.yaml", "rules: x"); !strings.Contains(string(r.body), `"detail":"rules has 1 mistake",`) || !strings.Contains(string(r.body), `"line":3,"field":"rules[0].when"`) {
 		t.Errorf("%s", r.body)
 	}
 	answer = contract.RegistryAnswer{Problem: &contract.Problem{Kind: contract.Changed, Detail: "since you looked"}}

@@ -79,7 +79,11 @@ func registryProblem(p *contract.Problem, parameters bool) *problem {
 	if !known {
 		status = http.StatusBadGateway
 	}
-	told := newProblem(status, p.Detail)
+	detail := p.Detail
+	if len(p.Mistakes) > 0 { // a text of many lines has them once more
+		detail, _, _ = strings.Cut(detail, "\n")
+	}
+	told := newProblem(status, strings.TrimSuffix(detail, ":"))
 	if status == http.StatusServiceUnavailable {
 		told.retry = time.Second
 	}

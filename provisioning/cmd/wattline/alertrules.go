@@ -32,7 +32,19 @@ var ruleColumns = []column{
 	}},
 	col("SEVERITY", "severity"), col("SIGNAL", "signal"),
 	{title: "WHEN", of: whenOf},
-	col("FOR", "for"), col("HOURS", "hours"), col("COVERED BY", "covered_by"),
+	{title: "FOR", of: func(d document) string { return tidy(d.text("for")) }},
+	col("HOURS", "hours"), col("COVERED BY", "covered_by"),
+}
+
+// tidy leaves out what is 0 of 1h0m0s.
+func tidy(d string) string {
+	if strings.HasSuffix(d, "m0s") {
+		d = strings.TrimSuffix(d, "0s")
+	}
+	if strings.HasSuffix(d, "h0m") {
+		d = strings.TrimSuffix(d, "0m")
+	}
+	return d
 }
 
 // whenOf is the condition of a rule in words.

@@ -112,7 +112,7 @@ func TestRulesAreSwitchedAsTheyAre(t *testing.T) {
 		"GET /api/v1/alerts/receivers":              `200 {"items":[{"name":"office","kind":"email","from":"warning","waiting":2,"in_flight":false,"failing_since":"2026-11-01T08:00:00Z","last_error":"refused"}],"next":null}`,
 		"POST /api/v1/alerts/receivers/office/test": `204 `,
 	})
-	if got := squeeze(c.run(t, "alerts", "rules").stdout); got != "RULE ON SEVERITY SIGNAL WHEN FOR left-on on info power above 30, clear 20 1h0m0s x off info y absent" {
+	if got := squeeze(c.run(t, "alerts", "rules").stdout); got != "RULE ON SEVERITY SIGNAL WHEN FOR left-on on info power above 30, clear 20 1h x off info y absent" {
 		t.Errorf("%s", got)
 	}
 	c.run(t, "alerts", "rules", "list", "--json").wants(t, exitDone, `"name": "left-on"`, "")
