@@ -139,6 +139,9 @@ func TestTheWireHasShortLinesOfASCIIAndFetchesNothing(t *testing.T) {
 			t.Errorf("the HTML has %s", word)
 		}
 	}
+	if strings.Contains(s.raw, "Subject:\r\n") {
+		t.Error("the subject begins on the next line, and shows with a space in front")
+	}
 	if !strings.Contains(s.rich, "Küche &lt;Süd&gt;") {
 		t.Error("the name of the place is not in the HTML, or not escaped")
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/wattline/wattline/cloud/alerting/notify"
 	"github.com/wattline/wattline/cloud/alerting/wording"
@@ -38,7 +39,7 @@ func (s *Sender) render(m notify.Message) ([]byte, error) {
 	header(&b, "Date", m.At.Time().In(zone).Format(time.RFC1123Z))
 	header(&b, "From", s.from.String())
 	header(&b, "To", list(s.to))
-	header(&b, "Subject", mime.QEncoding.Encode("utf-8", p.Subject))
+	header(&b, "Subject", encoded(p.Subject))
 	header(&b, "Message-ID", s.id("message", m.Key))
 	s.thread(&b, m)
 	header(&b, "Auto-Submitted", "auto-generated") // RFC 3834: no answers from machines
@@ -114,14 +115,56 @@ func list(to []*mail.Address) string {
 	return strings.Join(all, ", ")
 }
 
+// maxWord is how long an encoded word is here: the first must fit behind the name
+// of its header, for a line break before it shows as a space in some programs.
+const maxWord = 60
+
+// encoded writes a text in encoded words (RFC 2047) unless it is ASCII. Readers
+// drop the spaces between them.
+func encoded(text string) string {
+	if mime.QEncoding.Encode("utf-8", text) == text {
+		return text
+	}
+	var words []string
+	rest := text
+	for rest != "" {
+		end := len(rest)
+		for len(word(rest[:end])) > maxWord {
+			_, size := utf8.DecodeLastRuneInString(rest[:end])
+			end -= size
+		}
+		words = append(words, word(rest[:end]))
+		rest = rest[end:]
+	}
+	return strings.Join(words, " ")
+}
+
+// word is one encoded word, of ASCII too: in between plain words spaces count.
+func word(text string) string {
+	var b strings.Builder
+	b.WriteString("=?utf-8?q?")
+	for _, c := range []byte(text) {
+		switch {
+		case c == ' ':
+			b.WriteByte('_')
+		case c > ' ' && c <= '~' && c != '=' && c != '?' && c != '_':
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "=%02X", c)
+		}
+	}
+	b.WriteString("?=")
+	return b.String()
+}
+
 // header writes one, folded at spaces. No text can end it early: line breaks that
 // come in become spaces.
 func header(b *bytes.Buffer, name, text string) {
 	words := slices.Collect(strings.FieldsSeq(text))
 	b.WriteString(name + ":")
 	length := len(name) + 1
-	for _, word := range words {
-		if length+1+len(word) > maxLine {
+	for i, word := range words {
+		if i > 0 && length+1+len(word) > maxLine {
 			b.WriteString("\r\n")
 			length = 0
 		}
