@@ -154,14 +154,14 @@ func (b box) completeUntil() (until device.Micros, ok bool) {
 	if !b.whole {
 		return 0, false
 	}
-	for _, r := range slices.Backward(b.chain) {
+	for i, r := range slices.Backward(b.chain) {
 		if r.highest() == 0 {
 			continue
 		}
 		p, some := r.prefix()
 		// What a run grew after an image of it was taken is another box's, and says
 		// nothing of how far this one came.
-		if closed, ended := r.closedAt(); some && (!ended || r.heard <= closed) {
+		if ended, at := b.left(i); some && (!ended || r.highest() <= at) {
 			until = max(until, p.until)
 		}
 		if !some || p.to < r.highest() {
@@ -169,6 +169,16 @@ func (b box) completeUntil() (until device.Micros, ok bool) {
 		}
 	}
 	return b.cap(until), until != 0
+}
+
+// left is the number at which the box left a run of its chain for the next one; of
+// the present run there is none, unless a later one of another box names it.
+func (b box) left(i int) (ended bool, at uint64) {
+	if i == 0 {
+		at, ended = b.chain[0].closedAt()
+		return ended, at
+	}
+	return true, b.chain[i-1].before().Sequence
 }
 
 // cap lowers a time to what the box says of readings that wait out of order.
