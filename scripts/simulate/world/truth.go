@@ -223,6 +223,9 @@ func (t *truth) register(b *box, block contract.Block) {
 	for _, n := range known.numbers {
 		b.g.newest = max(b.g.newest, t.readings[n].at)
 	}
+	if len(envelope.Batch.Replaces) > 0 {
+		b.g.newest = max(b.g.newest, envelope.Batch.To) // of readings that were dropped before anybody saw their times
+	}
 	w.trace("%s commits %v: readings %v of %v..%v, replaces %v", b.name, block.ID, known.numbers, envelope.Batch.From.Time().Format("15:04:05.000000"), envelope.Batch.To.Time().Format("15:04:05.000000"), envelope.Batch.Replaces)
 	if len(envelope.Batch.Replaces) == 0 && envelope.Batch.Readings != numbers {
 		w.violate("%s: batch %v says %d readings, has %d", b.name, block.ID, envelope.Batch.Readings, numbers)
