@@ -385,6 +385,17 @@ func TestACloneThatStillSpeaksWaits(t *testing.T) {
 	s.expect(s.proof(), expect{claim: "set back", waiting: 10 + 10, stored: 4})
 }
 
+// The box that was copied went on in the run that both had; how far it came there
+// says nothing of the copy.
+func TestACopyIsNotAsFarAsTheRunThatItLeft(t *testing.T) {
+	s := tell(t).stored(1, 1, 24, nil).stored(4, 1, 40, id(1, 24)).says(ledger.Head{Epoch: 4, Sequence: 40, Previous: id(1, 24)})
+	s.stored(2, 1, 2, id(1, 4)).says(ledger.Head{Epoch: 2, Sequence: 3, Previous: id(1, 4), Oldest: id(2, 3)})
+	p := s.state.Prove("edge-f1", 0, at(20), s.now)
+	if p.CompleteUntil != nil && *p.CompleteUntil >= at(3) {
+		t.Errorf("complete until %d, but a batch of %d waits", *p.CompleteUntil, at(3))
+	}
+}
+
 func TestOneIDWithTwoContentsIsAClone(t *testing.T) {
 	s := tell(t).stored(1, 1, 3, nil).stored(1, 2, 2, nil, func(e *contract.Entry) { e.Digest = contract.Digest{99}; e.Readings = 5 })
 	p := s.proof()
