@@ -46,7 +46,7 @@ type Alerting struct {
 	data    string // directory
 	archive *archive.Archive
 	desk    *notify.Desk
-	states  []stateful
+	*audience
 	queue   *hook.Queue
 	options bus.Options
 	link    *bus.Link
@@ -75,12 +75,13 @@ type counted struct {
 // mistake in their configuration is told here. Run closes it.
 func New(cfg Config, data string, options bus.Options, reg *metrics.Registry, log *slog.Logger) (*Alerting, error) {
 	a := prepare(cfg, data, reg, log)
-	receivers, states, err := cfg.receivers(a.zone, log)
+	receivers, err := cfg.audience(a.site, a.zone, log)
 	if err != nil {
 		return nil, err
 	}
-	a.states = states
-	if err := a.open(receivers); err != nil {
+	a.audience = receivers
+	if err := a.open(receivers.told); err != nil {
+		receivers.close()
 		return nil, err
 	}
 	a.options = options
@@ -93,6 +94,7 @@ func New(cfg Config, data string, options bus.Options, reg *metrics.Registry, lo
 func prepare(cfg Config, data string, reg *metrics.Registry, log *slog.Logger) *Alerting {
 	a := &Alerting{
 		config: cfg, data: data, queue: hook.NewQueue(queueMessages, queueBytes), log: log, now: time.Now, signals: signals.New(log), publishing: newPublishing(),
+		audience: &audience{},
 		counted: counted{
 			samples:   reg.Counter("wattline_alerting_samples_total", "Values that rules looked at."),
 			dropped:   reg.Counter("wattline_alerting_dropped_total", "Messages that came while the queue was full."),
@@ -198,6 +200,7 @@ func (a *Alerting) Run(ctx context.Context) error {
 		})
 	}
 	err := all.Wait()
+	a.audience.close()
 	return errors.Join(err, a.save(), a.archive.Close())
 }
 

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/wattline/wattline/cloud/alerting/archive"
@@ -85,17 +87,38 @@ func problem(kind contract.ProblemKind, format string, args ...any) *contract.Pr
 
 // mistaken is a problem that names every mistake of an error that was joined.
 func mistaken(err error) *contract.Problem {
-	p := problem(contract.Invalid, "%v", err)
+	var mistakes []contract.Mistake
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
-			field, detail, found := strings.Cut(e.Error(), ": ")
-			if !found {
-				field, detail = "", e.Error()
-			}
-			p.Mistakes = append(p.Mistakes, contract.Mistake{Field: field, Detail: detail})
+			mistakes = append(mistakes, mistakeOf(e.Error()))
 		}
 	}
+	if len(mistakes) == 0 {
+		return problem(contract.Invalid, "%v", err)
+	}
+	p := problem(contract.Invalid, "%s: %s", mistakes[0].Field, mistakes[0].Detail)
+	if len(mistakes) > 1 {
+		p.Detail = fmt.Sprintf("%d mistakes; the first is %s", len(mistakes), p.Detail)
+	}
+	p.Mistakes = mistakes
 	return p
+}
+
+// inLine is how shared/config says where a key stands.
+var inLine = regexp.MustCompile(`^(.*) \(line (\d+)\)$`)
+
+// mistakeOf takes "key (line 3): what is wrong" apart.
+func mistakeOf(text string) contract.Mistake {
+	field, detail, found := strings.Cut(text, ": ")
+	if !found {
+		return contract.Mistake{Detail: text}
+	}
+	m := contract.Mistake{Field: field, Detail: detail}
+	if parts := inLine.FindStringSubmatch(field); parts != nil {
+		m.Field = parts[1]
+		m.Line, _ = strconv.Atoi(parts[2]) // digits
+	}
+	return m
 }
 
 // content reads what a request brings, strictly.

@@ -3,14 +3,14 @@ package alerting
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"regexp"
 	"slices"
 	"time"
 
+	"github.com/wattline/wattline/cloud/alerting/alertmanager"
 	"github.com/wattline/wattline/cloud/alerting/mail"
-	"github.com/wattline/wattline/cloud/alerting/notify"
+	"github.com/wattline/wattline/cloud/alerting/post"
 	"github.com/wattline/wattline/cloud/alerting/rule"
 	"github.com/wattline/wattline/shared/config"
 	"github.com/wattline/wattline/shared/contract"
@@ -47,7 +47,9 @@ type Receiver struct {
 	// Over is whether to tell what is over; yes unless it says no.
 	Over *bool `yaml:"over"`
 
-	Email *mail.Config `yaml:"email"`
+	Email        *mail.Config         `yaml:"email"`
+	Webhook      *post.Config         `yaml:"webhook"`
+	Alertmanager *alertmanager.Config `yaml:"alertmanager"`
 }
 
 // The kinds of receivers.
@@ -113,12 +115,18 @@ func (r *Receiver) validate() error {
 
 // validateKind checks that there is the block of the kind, and no other.
 func (r *Receiver) validateKind() error {
+	if !slices.Contains([]string{kindEmail, kindWebhook, kindAlertmanager}, r.Kind) {
+		return fmt.Errorf("kind: %.20q is none of email, webhook, alertmanager", r.Kind)
+	}
 	blocks := map[string]error{}
 	if r.Email != nil {
 		blocks[kindEmail] = config.Key(kindEmail, r.Email.Validate())
 	}
-	if !slices.Contains([]string{kindEmail, kindWebhook, kindAlertmanager}, r.Kind) {
-		return fmt.Errorf("kind: %.20q is none of email, webhook, alertmanager", r.Kind)
+	if r.Webhook != nil {
+		blocks[kindWebhook] = config.Key(kindWebhook, r.Webhook.Validate())
+	}
+	if r.Alertmanager != nil {
+		blocks[kindAlertmanager] = config.Key(kindAlertmanager, r.Alertmanager.Validate())
 	}
 	mistakes, there := blocks[r.Kind]
 	if !there {
@@ -128,36 +136,4 @@ func (r *Receiver) validateKind() error {
 		mistakes = errors.Join(mistakes, fmt.Errorf("kind: %s, so that the block of another kind says nothing", r.Kind))
 	}
 	return mistakes
-}
-
-// receivers makes the senders: those who are told what changes, and those who are
-// told what is.
-func (c *Config) receivers(zone func() *time.Location, log *slog.Logger) (told []notify.Receiver, states []stateful, err error) {
-	var errs []error
-	for i := range c.Receivers {
-		r := &c.Receivers[i]
-		one := notify.Receiver{Name: r.Name, Kind: r.Kind, From: contract.Warning, Digest: r.Digest, Over: r.Over == nil || *r.Over}
-		if r.Least != "" {
-			one.From = r.Least
-		}
-		switch r.Kind {
-		case kindEmail:
-			one.Wait, one.Most = 30*time.Second, 12
-			one.Sender, err = mail.New(*r.Email, zone, log)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("alerting.receivers[%d] (%s): %w", i, r.Name, err))
-			continue
-		}
-		if r.Wait != nil {
-			one.Wait = *r.Wait
-		}
-		if r.MostPerHour != nil {
-			one.Most = *r.MostPerHour
-		}
-		if one.Sender != nil {
-			told = append(told, one)
-		}
-	}
-	return told, states, errors.Join(errs...)
 }

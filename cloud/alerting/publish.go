@@ -41,7 +41,7 @@ func newPublishing() publishing {
 	return publishing{waits: new(sync.Mutex), unsent: make(map[string][]byte), poked: make(chan struct{}, 1)}
 }
 
-func topicOf(a contract.Alert) string { return alertsPrefix + a.Rule + "/" + a.Subject }
+func topicOf(a contract.Alert) string { return bus.AlertTopic(a.Rule, a.Subject) }
 
 // publish has what fires told on the bus, or that it does not any more.
 func (p *publishing) publish(a contract.Alert) {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -26,7 +27,7 @@ const (
 	firstRetry  = 2 * time.Second
 	mostRetry   = 5 * time.Minute
 	mostRefused = 30 * time.Minute
-	maxFault    = 300 // bytes of an error that are shown
+	maxFault    = 300 // characters of an error that are shown
 )
 
 // serve sends what is due, and says how long nothing will be.
@@ -76,13 +77,18 @@ func (d *Desk) answered(ctx context.Context, w *window, now time.Time, err error
 	}](err); ok && refused.Refused() {
 		pause = mostRefused
 	}
+	if told, ok := errors.AsType[interface {
+		error
+		RetryAfter() time.Duration
+	}](err); ok {
+		pause = max(pause, min(told.RetryAfter(), mostRefused))
+	}
 	pause += mathrand.N(pause/4 + 1)
 	if w.failing.IsZero() {
 		w.failing = now
 		d.log.WarnContext(ctx, "receiver takes no notifications; they are kept", slog.String("receiver", w.Name), slog.Any("err", err))
 	}
-	w.fault = err.Error()
-	w.fault = w.fault[:min(len(w.fault), maxFault)]
+	w.fault = strings.ToValidUTF8(fmt.Sprintf("%.*s", maxFault, err), "")
 	w.next = now.Add(pause)
 	return pause
 }
