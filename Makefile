@@ -80,7 +80,7 @@ deb-test: .cache/debian-root ## the package and the seed of an image in a root o
 	@WATTLINE_DEBIAN_ROOT=$(CURDIR)/.cache/debian-root $(GO) test -count 1 -run 'Survive|CloudInit' ./scripts/deb ./provisioning/flash
 
 .PHONY: run
-run: build bin/wattline-run ## start cloud, gateways and simulated plugs; Ctrl-C ends all (WATTLINE_HTTP, _MQTT, _DATA, _FLOORS)
+run: build bin/wattline-run ## start cloud, gateways and simulated plugs; Ctrl-C ends all (WATTLINE_HTTP, _MQTT, _DATA, _FLOORS, _CLOUD)
 	@exec bin/wattline-run
 
 ##@ Check

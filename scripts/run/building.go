@@ -140,6 +140,13 @@ func (b *building) writeInventory() error {
 func (b *building) startCloud(ctx context.Context) error {
 	text := fmt.Sprintf("data: %q\nbroker: {listen: %q}\nhttp: {listen: %q}\nregistry: {inventory: %q}\ninfluxd: {binary: %q}\n",
 		b.path("cloud"), b.mqtt, b.http, b.path("inventory.yaml"), filepath.Join(b.bin, "influxd"))
+	if b.cloud != "" {
+		more, err := os.ReadFile(b.cloud)
+		if err != nil {
+			return fmt.Errorf("read the cloud's further settings, WATTLINE_CLOUD: %w", err)
+		}
+		text += string(more)
+	}
 	if err := os.WriteFile(b.path("cloud.yaml"), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write the cloud's configuration: %w", err)
 	}
@@ -279,12 +286,13 @@ It runs, %d places on each floor. Try, in another terminal:
   curl -X PUT '%s/api/v1/devices/sp_f1.g5/relay' -H 'Content-Type: application/json' -d '{"on": false}'   # protected: refused
   curl '%s/api/v1/gateways'
   curl '%s/api/v1/ledger'                 # is anything missing?
+  bin/wattline alerts --server %s     # what is wrong; also sources, doctor, help
   curl '%s/api/out/influx_query/sp/power?operation=mean&type=w'      # as IoToad's clients ask
   curl -X PUT '%s/api/in/sp_command/sp_g0' -H 'Content-Type: application/json' -d '{"payload": {"status": "ON"}}'      # ... and switch
 
 Then pull a cable: kill -9 any of the processes; it comes back after %v. Ask the ledger before and after.
   %s
-Ctrl-C ends everything.`, 93, u, u, u, time.Now().Add(-time.Hour).Unix(), u, u, u, u, u, u, u, downtime, b.pids())
+Ctrl-C ends everything.`, 93, u, u, u, time.Now().Add(-time.Hour).Unix(), u, u, u, u, u, u, u, u, downtime, b.pids())
 }
 
 func (b *building) pids() string {

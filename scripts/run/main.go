@@ -42,6 +42,7 @@ Environment:
   WATTLINE_MQTT    address of the MQTT broker    (127.0.0.1:1883)
   WATTLINE_DATA    directory of all data         (./var)
   WATTLINE_FLOORS  number of floors, 1 to 20     (3)
+  WATTLINE_CLOUD   file of further settings of the cloud, such as alerting (none)
 `
 
 // run is the life of the demonstration. The first signal stops in good order,

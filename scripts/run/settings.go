@@ -17,6 +17,9 @@ import (
 type settings struct {
 	http, mqtt, data, bin string
 	floors                int
+	// cloud is a file of further settings of the cloud, or empty: sections that
+	// the demonstration does not write itself, such as alerting.
+	cloud string
 }
 
 // marker is the file by which a data directory of ours is known.
@@ -51,6 +54,14 @@ func settingsFrom(getenv func(string) string) (s settings, err error) {
 	}
 	if s.bin, err = filepath.Abs("bin"); err != nil {
 		errs = append(errs, err)
+	}
+	if name := getenv("WATTLINE_CLOUD"); name != "" {
+		if s.cloud, err = filepath.Abs(name); err == nil {
+			_, err = os.Stat(s.cloud)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("WATTLINE_CLOUD: %w", err))
+		}
 	}
 	return s, errors.Join(errs...)
 }
