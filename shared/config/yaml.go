@@ -1,6 +1,8 @@
 package config
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 
 	"go.yaml.in/yaml/v3"
@@ -14,7 +16,13 @@ func YAML(text []byte) ([]byte, error) {
 		return nil, fmt.Errorf("write as YAML: %w", err)
 	}
 	open(&root)
-	return yaml.Marshal(&root)
+	var out bytes.Buffer
+	w := yaml.NewEncoder(&out)
+	w.SetIndent(2) // as the pages write it, so that what they show fits in
+	if err := errors.Join(w.Encode(&root), w.Close()); err != nil {
+		return nil, fmt.Errorf("write as YAML: %w", err)
+	}
+	return out.Bytes(), nil
 }
 
 // open writes a node over several lines, strings only quoted where they must be.

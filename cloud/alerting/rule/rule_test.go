@@ -48,6 +48,31 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	}
 }
 
+// Who adds a rule of the pages to a file that was exported must not stumble over
+// its indentation.
+func TestWhatIsExportedIsWrittenAsThePagesAre(t *testing.T) {
+	text, err := rule.Write(rule.Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append(text, "  - name: mine\n    severity: info\n    signal: power\n    when: {above: 1}\n    for: 1h30m\n    summary: a\n"...)
+	f, err := rule.Read(text, "rules.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := len(f.Rules), len(rule.Defaults().Rules)+1; got != want {
+		t.Errorf("%d rules, want %d", got, want)
+	}
+	for _, d := range []struct {
+		d    time.Duration
+		want string
+	}{{0, "0s"}, {30 * time.Second, "30s"}, {10 * time.Minute, "10m"}, {48 * time.Hour, "48h"}, {90 * time.Minute, "1h30m"}, {time.Hour + 10*time.Second, "1h0m10s"}} {
+		if got, _ := rule.Duration(d.d).MarshalText(); string(got) != d.want {
+			t.Errorf("%v is written %s, want %s", d.d, got, d.want)
+		}
+	}
+}
+
 func TestEveryMistakeIsNamed(t *testing.T) {
 	_, err := rule.Read([]byte(`
 calendars:
