@@ -1,7 +1,9 @@
 package alerting
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/wattline/wattline/cloud/alerting/archive"
@@ -96,19 +98,31 @@ func testReceiver(a *Alerting, r contract.RegistryRequest) (contract.RegistryAns
 	return contract.RegistryAnswer{}, a.desk.Try(r.Key, r.Who, a.micros())
 }
 
-// listAudit gives who did what to alerts and rules, the newest first; to of the
-// filter begins a further page.
+// listAudit gives who did what to alerts and rules, the newest first.
 func listAudit(a *Alerting, r contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
-	var before device.Micros
-	if to := r.Filter["to"]; to != "" {
-		if before, err = parseTime(to); err != nil {
-			return answer, wrong("to", err.Error())
+	var f archive.AuditFilter
+	for _, key := range slices.Sorted(maps.Keys(r.Filter)) {
+		value := r.Filter[key]
+		switch key {
+		case "who":
+			f.Who = value
+		case "what":
+			f.What = value
+		case "object":
+			f.Object = value
+		case "result":
+			f.Result = value
+		case "from":
+			f.From, err = parseTime(value)
+		case "to":
+			f.To, err = parseTime(value)
+		default:
+			err = errors.New("no such filter: there are who, what, object, result, from, to")
+		}
+		if err != nil {
+			return answer, wrong(key, err.Error())
 		}
 	}
-	limit := r.Limit
-	if limit < 1 || limit > archive.MaxPage {
-		limit = archive.MaxPage
-	}
-	all, err := a.archive.Audited(before, limit)
-	return contract.RegistryAnswer{Content: text(all)}, err
+	page, next, err := a.archive.Audited(f, r.Cursor, r.Limit)
+	return contract.RegistryAnswer{Content: text(page), Next: next}, err
 }

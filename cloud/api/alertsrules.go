@@ -36,16 +36,16 @@ func (s *Server) alertStatistics(c *fiber.Ctx) error {
 }
 
 // alertAudit is GET /api/v1/alerts/audit: who hushed what and who changed rules,
-// newest first; until before ?to=.
+// newest first.
 func (s *Server) alertAudit(c *fiber.Ctx) error {
 	q := readQuery(c)
-	q.allow("to", "limit", "cursor")
+	q.allow(auditFilters...)
 	r, err := s.requestOf(c, "list")
 	if err != nil {
 		return err
 	}
 	r.Limit, r.Cursor = q.paging()
-	r.Filter = q.alertFilter()
+	r.Filter = q.auditFilter()
 	if err := mistaken(q.mistakes); err != nil {
 		return err
 	}

@@ -39,10 +39,14 @@ type auditAnswer struct {
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// auditCursor is where a page ended in each of the two logs.
-type auditCursor struct {
-	Registry, Switches         string
-	RegistryDone, SwitchesDone bool
+// auditCursor is where a page ended in each of the logs: the registry's, that of
+// the switches, the alerting's.
+type auditCursor [3]auditPosition
+
+// auditPosition is where a page ended in one log; the zero value is its begin.
+type auditPosition struct {
+	Cursor string `json:"c,omitempty"`
+	Done   bool   `json:"d,omitempty"`
 }
 
 // auditPage is a page of one of the logs, newest first; Next is where it ended,
@@ -55,8 +59,8 @@ type auditPage struct {
 // auditLog asks one of the logs for its page behind a cursor.
 type auditLog func(cursor string, limit int) (auditPage, error)
 
-// audit is GET /api/v1/audit: what the registry's log and that of the switches
-// say, newest first.
+// audit is GET /api/v1/audit: what the logs of the registry, of the switches and
+// of the alerting say, newest first.
 func (s *Server) audit(c *fiber.Ctx) error {
 	q := readQuery(c)
 	q.allow(auditFilters...)
@@ -68,29 +72,24 @@ func (s *Server) audit(c *fiber.Ctx) error {
 	if err := mistaken(q.mistakes); err != nil {
 		return err
 	}
-	filter := map[string]string{}
-	for _, name := range q.order {
-		if name != "limit" && name != "cursor" {
-			filter[name] = q.text(name)
-		}
-	}
-	for _, name := range []string{"from", "to"} {
-		if v, given := filter[name]; given {
-			filter[name] = lostPlus.ReplaceAllString(v, "$1+$2")
-		}
-	}
+	filter := q.auditFilter()
 	var out auditAnswer
-	switched := func(cursor string, limit int) (auditPage, error) {
-		page, err := s.switchLog(filter)(cursor, limit)
-		if p := problemOf(err); err != nil && p.Status >= http.StatusInternalServerError {
-			// What the registry knows is told all the same. A switch that came up on
-			// a later page would be out of its order, so there are none in this list.
-			out.Warnings = []string{"switches are missing here: " + p.Detail}
-			return auditPage{}, nil
+	// What the registry knows is told even where others are silent. What came up
+	// on a later page would be out of its order, so there is none of it then.
+	spared := func(what string, log auditLog) auditLog {
+		return func(cursor string, limit int) (auditPage, error) {
+			page, err := log(cursor, limit)
+			if p := problemOf(err); err != nil && p.Status >= http.StatusInternalServerError {
+				out.Warnings = append(out.Warnings, what+" are missing here: "+p.Detail)
+				return auditPage{}, nil
+			}
+			return page, err
 		}
-		return page, err
 	}
-	entries, next, err := mergeAudit(s.registryLog(c, filter), switched, at, limit)
+	logs := [...]auditLog{
+		s.registryLog(c, filter), spared("switches", s.switchLog(filter)), spared("changes of alerts and their rules", s.alertLog(c, filter)),
+	}
+	entries, next, err := mergeAudit(logs, at, limit)
 	if err != nil {
 		return err
 	}
@@ -109,17 +108,42 @@ func (s *Server) audit(c *fiber.Ctx) error {
 	return c.JSON(out)
 }
 
+// auditFilter are the parameters that narrow a log, as they came.
+func (q *query) auditFilter() map[string]string {
+	filter := map[string]string{}
+	for _, name := range q.order {
+		if name != "limit" && name != "cursor" {
+			filter[name] = q.text(name)
+		}
+	}
+	for _, name := range []string{"from", "to"} {
+		if v, given := filter[name]; given {
+			filter[name] = lostPlus.ReplaceAllString(v, "$1+$2")
+		}
+	}
+	return filter
+}
+
 // registryLog is the registry's: changes of it, and refusals.
 func (s *Server) registryLog(c *fiber.Ctx, filter map[string]string) auditLog {
-	who := callerOf(c).who
+	return componentLog(s.askRegistry, "the registry", callerOf(c).who, filter)
+}
+
+// alertLog is the alerting's: what was hushed, and changes of rules.
+func (s *Server) alertLog(c *fiber.Ctx, filter map[string]string) auditLog {
+	return componentLog(s.askAlerting, "the alerting", callerOf(c).who, filter)
+}
+
+// componentLog is that of a component which takes the registry's requests.
+func componentLog(ask func(family, resource string, r contract.RegistryRequest) (contract.RegistryAnswer, error), name, who string, filter map[string]string) auditLog {
 	return func(cursor string, limit int) (page auditPage, err error) {
-		answer, err := s.askRegistry("query", "audit", contract.RegistryRequest{Verb: "list", Filter: filter, Cursor: cursor, Limit: limit, Who: who})
+		answer, err := ask("query", "audit", contract.RegistryRequest{Verb: "list", Filter: filter, Cursor: cursor, Limit: limit, Who: who})
 		if err != nil {
 			return page, err
 		}
 		page.Next = answer.Next
 		if json.Unmarshal(answer.Content, &page.Items) != nil {
-			return page, fmt.Errorf("%w: the registry gave no audit log", errBadAnswer)
+			return page, fmt.Errorf("%w: %s gave no audit log", errBadAnswer, name)
 		}
 		return page, nil
 	}
@@ -155,48 +179,43 @@ func (s *Server) switchLog(filter map[string]string) auditLog {
 // switchesPath is where ledger_query tells who switched what.
 const switchesPath = "switches"
 
-// mergeAudit makes one page of both logs. Neither tells where each of its
-// entries is, only where a page ends; so a log of which a page is used in part
-// is asked once more for just that part.
-func mergeAudit(registry, switched auditLog, at auditCursor, limit int) (entries []contract.Audited, next *auditCursor, err error) {
-	read := func(log auditLog, cursor string, done bool, limit int) (auditPage, error) {
-		if done {
-			return auditPage{}, nil
+// mergeAudit makes one page of all logs. None tells where each of its entries
+// is, only where a page ends; so a log of which a page is used in part is asked
+// once more for just that part.
+func mergeAudit(logs [len(auditCursor{})]auditLog, at auditCursor, limit int) (entries []contract.Audited, next *auditCursor, err error) {
+	var pages [len(logs)]auditPage
+	var used [len(logs)]int
+	until := none // behind the end of a page that has more nothing is known of that log
+	for i, log := range logs {
+		if at[i].Done {
+			continue
 		}
-		return log(cursor, limit)
+		if pages[i], err = log(at[i].Cursor, limit); err != nil {
+			return nil, nil, err
+		}
+		until = max(until, horizon(pages[i]))
 	}
-	changes, err := read(registry, at.Registry, at.RegistryDone, limit)
-	if err != nil {
-		return nil, nil, err
-	}
-	acts, err := read(switched, at.Switches, at.SwitchesDone, limit)
-	if err != nil {
-		return nil, nil, err
-	}
-	// Behind the end of a page that has more nothing is known of that log.
-	until := max(horizon(changes), horizon(acts))
-	i, k := 0, 0
 	for len(entries) < limit {
-		a, b := head(changes, i), head(acts, k)
-		if max(a, b) < until || max(a, b) == none {
+		newest := 0
+		for i := range pages {
+			if head(pages[i], used[i]) > head(pages[newest], used[newest]) {
+				newest = i
+			}
+		}
+		if at := head(pages[newest], used[newest]); at < until || at == none {
 			break
 		}
-		if a >= b {
-			entries = append(entries, changes.Items[i])
-			i++
-		} else {
-			entries = append(entries, acts.Items[k])
-			k++
+		entries = append(entries, pages[newest].Items[used[newest]])
+		used[newest]++
+	}
+	after, done := at, true
+	for i, log := range logs {
+		if after[i], err = resume(log, at[i], pages[i], used[i]); err != nil {
+			return nil, nil, err
 		}
+		done = done && after[i].Done
 	}
-	after := at
-	if after.Registry, after.RegistryDone, err = resume(registry, at.Registry, at.RegistryDone, changes, i); err != nil {
-		return nil, nil, err
-	}
-	if after.Switches, after.SwitchesDone, err = resume(switched, at.Switches, at.SwitchesDone, acts, k); err != nil {
-		return nil, nil, err
-	}
-	if after.RegistryDone && after.SwitchesDone {
+	if done {
 		return entries, nil, nil
 	}
 	return entries, &after, nil
@@ -225,15 +244,15 @@ func horizon(p auditPage) device.Micros {
 
 // resume is where the next page begins in a log of whose page the first used
 // entries were used.
-func resume(log auditLog, cursor string, done bool, p auditPage, used int) (string, bool, error) {
+func resume(log auditLog, at auditPosition, p auditPage, used int) (auditPosition, error) {
 	switch {
-	case done:
-		return cursor, true, nil
+	case at.Done:
+		return at, nil
 	case used == len(p.Items):
-		return p.Next, p.Next == "", nil
+		return auditPosition{p.Next, p.Next == ""}, nil
 	case used == 0:
-		return cursor, false, nil
+		return at, nil
 	}
-	part, err := log(cursor, used)
-	return part.Next, false, err
+	part, err := log(at.Cursor, used)
+	return auditPosition{part.Next, part.Next == ""}, err // a log that fell silent meanwhile has ended
 }

@@ -35,13 +35,16 @@ func pageOf(log []contract.Audited, cursor string, limit int) (page []contract.A
 
 func TestTheAuditLogsAreOneNewestFirst(t *testing.T) {
 	s := start(t)
-	var changes, switches []contract.Audited
+	var changes, switches, hushes []contract.Audited
 	random := rand.New(rand.NewPCG(1, 2))
 	for n := 200; n > 0; n-- {
 		e := contract.Audited{At: device.Micros(n/2) * 1e6, Who: "ana", What: fmt.Sprint(n), Result: "done"} // pairs of one time
-		if random.IntN(4) == 0 {
+		switch random.IntN(5) {
+		case 0:
 			changes = append(changes, e)
-		} else {
+		case 1:
+			hushes = append(hushes, e)
+		default:
 			switches = append(switches, e)
 		}
 	}
@@ -60,6 +63,10 @@ func TestTheAuditLogsAreOneNewestFirst(t *testing.T) {
 		data, err := json.Marshal(map[string]any{"items": page, "next": next})
 		w.Send(data, nil)
 		return err
+	})
+	s.alerting(func(r registered) contract.RegistryAnswer {
+		page, next := pageOf(hushes, r.Cursor, r.Limit)
+		return contract.RegistryAnswer{Content: content(t, page), Next: next}
 	})
 	for _, limit := range []int{1, 7, 50, 1000} {
 		var got []string
@@ -101,14 +108,14 @@ func TestTheAuditLogsAreOneNewestFirst(t *testing.T) {
 	}
 }
 
-func TestTheAuditLogDoesWithoutTheSwitches(t *testing.T) {
+func TestTheAuditLogDoesWithoutTheOthers(t *testing.T) {
 	s := start(t, func(c *api.Config) { c.HTTP.AnswerTimeout = 100 * time.Millisecond })
 	heard := s.registry(func(registered) contract.RegistryAnswer {
 		return contract.RegistryAnswer{Content: json.RawMessage(`[{"at":1,"who":"ana","what":"change site","result":"done"}]`)}
 	})
 	r := s.get("/api/v1/audit?who=ana&what=change*&from=2026-01-01T00:00:00+02:00")
 	r.is(http.StatusOK, "")
-	for _, words := range []string{`"at":"1970-01-01T00:00:01Z"`, `"next":null`, "switches are missing", "ledger_query"} {
+	for _, words := range []string{`"at":"1970-01-01T00:00:01Z"`, `"next":null`, "switches are missing", "ledger_query", "changes of alerts and their rules are missing", "alerting"} {
 		if !strings.Contains(string(r.body), words) {
 			t.Errorf("%s has no %s", r.body, words)
 		}

@@ -194,9 +194,52 @@ func TestRulesAndWindowsAreKept(t *testing.T) {
 	if err != nil || len(left) != 1 || left[0].ID != "b" {
 		t.Errorf("%v, %v", left, err)
 	}
-	who, err := a.Audited(0, 2)
+	who, _, err := a.Audited(archive.AuditFilter{}, "", 2)
 	if err != nil || len(who) != 2 || who[0].Who != "bob" || who[1].At != 2 {
 		t.Errorf("%v, %v", who, err)
+	}
+}
+
+func TestTheLogIsReadInPagesAndByFilter(t *testing.T) {
+	a := open(t, filepath.Join(t.TempDir(), "alerting.db"))
+	for n := range device.Micros(20) {
+		who := []string{"ana", "bob"}[n%2]
+		if err := a.SetWindows(nil, contract.Audited{Who: who, What: "create maintenance", Object: fmt.Sprint(n), Result: "done", At: 100 + n/2}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		filter archive.AuditFilter
+		want   string
+	}{
+		"all":                  {archive.AuditFilter{}, "19 18 17 16 15 14 13 12 11 10 9 8 7 6 5 4 3 2 1 0"},
+		"by one":               {archive.AuditFilter{Who: "ana"}, "18 16 14 12 10 8 6 4 2 0"},
+		"from and to":          {archive.AuditFilter{From: 102, To: 104}, "7 6 5 4"},
+		"what begins so":       {archive.AuditFilter{What: "create*", Object: "1*", Result: "done"}, "19 18 17 16 15 14 13 12 11 10 1"},
+		"nothing":              {archive.AuditFilter{What: "create"}, ""},
+		"from behind the last": {archive.AuditFilter{From: 200}, ""},
+	} {
+		for _, limit := range []int{1, 3, 100} {
+			var got []string
+			for cursor := ""; ; {
+				page, next, err := a.Audited(c.filter, cursor, limit)
+				if err != nil || len(page) > limit {
+					t.Fatal(page, err)
+				}
+				for _, one := range page {
+					got = append(got, one.Object)
+				}
+				if cursor = next; next == "" {
+					break
+				}
+			}
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("%s, %d at once: %v, want %s", name, limit, got, c.want)
+			}
+		}
+	}
+	if _, _, err := a.Audited(archive.AuditFilter{}, "no cursor!", 1); !errors.Is(err, archive.ErrCursor) {
+		t.Errorf("a wrong cursor: %v", err)
 	}
 }
 

@@ -22,7 +22,7 @@ func tokenCommands() []command {
 		},
 		{name: "tokens delete", args: "NAME...", short: "let somebody in no longer", bind: tokensDelete},
 		{
-			name: "audit", short: "who changed or switched what, when, why, with what result", bind: auditList,
+			name: "audit", short: "who changed, switched or hushed what, when, why, with what result", bind: auditList,
 			examples: []string{"wattline audit --who ana --from 2026-03-01T00:00:00Z", "wattline audit --object sp_f1.g0 --limit 20", "wattline audit --result refused"},
 		},
 	}
@@ -119,22 +119,32 @@ func tokensDelete(f *flag.FlagSet) action {
 	return deleting(f, "tokens", "the names or ids of tokens", "%s is let in no longer.", question{"Delete %s", "Delete %d tokens"})
 }
 
-func auditList(f *flag.FlagSet) action {
+// auditFilters narrow a log of who did what.
+func auditFilters(f *flag.FlagSet) filters {
 	l := filters{}
 	l.add(f, "who", "only by this `name`; a * at the end stands for anything")
 	l.add(f, "what", "only this `action`, such as \"change place\"")
 	l.add(f, "object", "only about this `id`")
 	l.add(f, "result", "only with this `result`: done, refused, failed")
-	l.add(f, "from", "from this `time` on, RFC 3339 or POSIX seconds")
+	l.add(f, "from", "from this `time` on: 7d ago, RFC 3339 or POSIX seconds")
 	l.add(f, "to", "until before this `time`")
+	return l
+}
+
+func auditList(f *flag.FlagSet) action {
+	l := auditFilters(f)
 	limit := f.Int("limit", 50, "the newest `n`; 0 for all")
 	return func(ctx context.Context, s *session, args []string) error {
 		if err := none(args); err != nil {
 			return err
 		}
+		q, err := l.when(time.Now())
+		if err != nil {
+			return err
+		}
 		columns := []column{
 			col("AT", "at"), col("WHO", "who"), col("WHAT", "what"), col("OBJECT", "object"), col("RESULT", "result"), col("FROM", "from"), col("REASON", "reason"), col("DETAIL", "detail"),
 		}
-		return s.list(ctx, "/api/v1/audit", l.query(), columns, "Nothing of that is in the audit log.", *limit)
+		return s.list(ctx, "/api/v1/audit", q, columns, "Nothing of that is in the audit log.", *limit)
 	}
 }
