@@ -186,8 +186,11 @@ func (c *Condition) check(signal Signal, hold Duration) (errs []error) {
 	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
 	set := c.names()
 	if len(set) != 1 {
-		bad("when: %d conditions (%s), want one of above, above_max_power, below, inside, outside, equals, rising, changed, flat, absent",
-			len(set), strings.Join(set, ", "))
+		found := "no condition"
+		if len(set) > 1 {
+			found = fmt.Sprintf("%d conditions (%s)", len(set), strings.Join(set, ", "))
+		}
+		bad("when: %s, want one of above, above_max_power, below, inside, outside, equals, rising, changed, flat, absent", found)
 		return errs
 	}
 	if signal.Text && !c.Changed {

@@ -166,6 +166,9 @@ func TestMaintenanceHasABeginAndAnEnd(t *testing.T) {
 		t.Errorf("asked %s", got)
 	}
 	c.run(t, "alerts", "maintenance", "remove", "m1", "m9").wants(t, exitNotDone, "The window m1 is over.", "m9: ")
+	if r := c.run(t, "alerts", "maintenance", "add", "--for", "2h", "--reason", "sockets", "--dry-run"); strings.Contains(r.stdout, "m3") {
+		t.Errorf("a window that is not made can be ended: %s", r.stdout)
+	}
 }
 
 func TestSpansAndTimes(t *testing.T) {

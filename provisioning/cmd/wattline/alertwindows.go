@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"flag"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -81,7 +82,11 @@ func maintenanceAdd(f *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		c.done(s, "Nobody is notified of it until %s. `wattline alerts maintenance remove %s` ends that early.", d.first("to"), d.text("id"))
+		said := fmt.Sprintf("Nobody is notified of it until %s.", d.first("to"))
+		if !c.dry { // a trial has an id that nobody knows
+			said += fmt.Sprintf(" `wattline alerts maintenance remove %s` ends that early.", d.text("id"))
+		}
+		c.done(s, "%s", said)
 		return nil
 	}
 }
@@ -150,7 +155,7 @@ func receiverCommands() []command {
 		},
 		{
 			name: "alerts audit", short: "who hushed what and who changed rules", bind: alertsAudit,
-			examples: []string{"wattline alerts audit", "wattline alerts audit --to 7d --limit 200"},
+			long: "`wattline audit` has it together with everything else.", examples: []string{"wattline alerts audit", "wattline alerts audit --who ana --from 7d"},
 		},
 	}
 }
@@ -189,8 +194,7 @@ func receiverTest(ctx context.Context, s *session, args []string) error {
 }
 
 func alertsAudit(f *flag.FlagSet) action {
-	l := filters{}
-	l.add(f, "to", "until before this `time`: 7d ago, RFC 3339 or POSIX seconds")
+	l := auditFilters(f)
 	limit := f.Int("limit", 50, "the newest `n`; 0 for all")
 	return func(ctx context.Context, s *session, args []string) error {
 		if err := none(args); err != nil {

@@ -121,6 +121,9 @@ func one(args []string, what string) (string, error) {
 	if len(args) != 1 {
 		return "", usage("want %s, got %d arguments", what, len(args))
 	}
+	if args[0] == "" { // its address would be that of the whole list
+		return "", usage("want %s, got an empty text", what)
+	}
 	return args[0], nil
 }
 

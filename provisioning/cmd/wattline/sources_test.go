@@ -18,6 +18,8 @@ func TestSourcesAreListed(t *testing.T) {
 	if r := c.run(t, "sources", "nobody"); r.code == exitDone {
 		t.Errorf("a source that nobody knows is shown: %s", r.stdout)
 	}
+	c.run(t, "sources", "").wants(t, exitUsage, "", "want the name of one source, got an empty text")
+	c.run(t, "sources", "--limit", "-1").wants(t, exitUsage, "", "--limit: -1")
 	c.answers["GET /api/v1/sources"] = `200 {"items":[],"next":null}`
 	c.run(t, "sources").wants(t, exitDone, "Nothing was heard", "")
 }

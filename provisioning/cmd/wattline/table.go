@@ -123,8 +123,11 @@ func (s *session) list(ctx context.Context, path string, query url.Values, colum
 // errEnough ends a list early.
 var errEnough = &exit{}
 
-// items reads a list, at most limit of it where that is not 0.
+// items reads a list, at most limit of it where that is not 0; a negative one is a mistake.
 func (s *session) items(ctx context.Context, path string, query url.Values, limit int) (docs []document, raws []json.RawMessage, more bool, err error) {
+	if limit < 0 {
+		return nil, nil, false, usage("--limit: %d, want a number from 1 on, or 0 for all", limit)
+	}
 	c, err := s.client()
 	if err != nil {
 		return nil, nil, false, err
