@@ -79,20 +79,29 @@ func (s *Server) health(c *fiber.Ctx) error {
 }
 
 // readiness is GET /readyz: requests can be answered, as far as it depends on
-// the api. That the registry was heard is told but not asked for: the relay
-// does without.
+// the api. That takes the broker, the site, which the registry tells last of all
+// and when it can be asked, and the places, of which all have come that the
+// broker had.
 func (s *Server) readiness(c *fiber.Ctx) error {
 	_, heard := s.house.Site()
+	places := heard && s.retained.Load()
 	up := true
 	for _, link := range s.links() {
 		up = up && link.IsUp()
 	}
 	status := "ok"
-	if !up {
+	switch {
+	case !up:
 		status = "no connection to the broker"
+	case !heard:
+		status = "the registry has not told of the site yet; see that a process with the role registry runs, and that a site was made (wattline site init)"
+	case !places:
+		status = "not all places were heard yet"
+	}
+	if !up || !places {
 		c.Status(http.StatusServiceUnavailable)
 	}
-	return c.JSON(fiber.Map{"status": status, "broker": up, "registry": heard})
+	return c.JSON(fiber.Map{"status": status, "broker": up, "registry": heard, "places": places})
 }
 
 func (s *Server) metrics(c *fiber.Ctx) error {

@@ -54,6 +54,7 @@ type Server struct {
 	commander, querier *bus.Asker
 	app                *fiber.App
 	count              counters
+	retained           atomic.Bool  // what the broker had retained has come
 	asking             atomic.Int64 // questions under way
 
 	guarded  bool // clients must show a token
@@ -115,7 +116,12 @@ func (s *Server) subscribe(ctx context.Context, session *bus.Session) error {
 			return err
 		}
 	}
-	return nil
+	// What is retained comes before what is published after subscribing.
+	end := "responses/api/" + s.options.Instance + "/all-heard"
+	if err := session.Subscribe(ctx, end, func(bus.Message) { s.retained.Store(true) }); err != nil {
+		return err
+	}
+	return session.Publish(ctx, bus.Message{Topic: end, Payload: []byte("{}")})
 }
 
 func (s *Server) hear(m bus.Message) {

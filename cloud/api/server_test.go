@@ -63,7 +63,7 @@ func TestTheApiServesWithoutABroker(t *testing.T) {
 	stop := background(t, server.Run)
 	s := &site{t: t, url: "http://" + server.Addr(), client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 	s.get("/healthz").is(http.StatusOK, "")
-	s.get("/readyz").is(http.StatusServiceUnavailable, `{"broker":false,"registry":false,"status":"no connection to the broker"}`)
+	s.get("/readyz").is(http.StatusServiceUnavailable, `{"broker":false,"places":false,"registry":false,"status":"no connection to the broker"}`)
 	s.get("/metrics").is(http.StatusOK, "") // without a registry of metrics
 	if err := stop(); err != nil {
 		t.Error(err)
@@ -75,8 +75,23 @@ func TestTheApiServesWithoutABroker(t *testing.T) {
 	}
 }
 
+func TestReadyIsWhoHasHeardTheSite(t *testing.T) {
+	s := start(t)
+	r := s.get("/readyz")
+	r.is(http.StatusServiceUnavailable, "")
+	for _, words := range []string{`"broker":true`, `"registry":false`, `"places":false`, "the registry has not told of the site yet"} {
+		if !strings.Contains(string(r.body), words) {
+			t.Errorf("%s has no %s", r.body, words)
+		}
+	}
+	s.register()
+	await(t, "all is heard", func() bool { return s.get("/readyz").status == http.StatusOK })
+	s.get("/readyz").is(http.StatusOK, `{"broker":true,"places":true,"registry":true,"status":"ok"}`)
+}
+
 func TestIndexes(t *testing.T) {
 	s := start(t)
+	s.register()
 	for path, words := range map[string]string{"/": "/api/v1", "/api/v1": "/api/v1/devices", "/api/v1/": "/api/v1/devices", "/healthz": "v-test", "/readyz": `"broker":true`} {
 		if r := s.get(path); r.status != http.StatusOK || !strings.Contains(string(r.body), words) || r.header.Get("Date") == "" {
 			t.Errorf("%s: %d %s", path, r.status, r.body)

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/wattline/wattline/cloud/registry"
+	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
 )
 
@@ -40,6 +42,51 @@ func TestRequestsOverTheBus(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// A request that is published before anybody subscribes is lost, and its asker
+// waits for nothing.
+func TestWhoHasHeardTheSiteHasHeardThePlacesAndIsAnswered(t *testing.T) {
+	var many strings.Builder
+	many.WriteString("site: {default_floor: 1}\ngateways:\n  - {id: f1, floor: 1}\nseries:\n  - {first: sp_f1.w.r0.c0, rows: 10, columns: 20, first_address: 10.0.0.1}\n")
+	s := prepare(t, many.String())
+	heard, places := make(chan struct{}, 1), 0
+	up := make(chan struct{}, 1)
+	options := bus.Options{URL: s.broker.URL, ClientID: "early", Up: func(ctx context.Context, session *bus.Session) error {
+		up <- struct{}{}
+		return session.Subscribe(ctx, bus.RegistryFilter, func(m bus.Message) {
+			switch {
+			case strings.HasPrefix(m.Topic, bus.PlacesPrefix):
+				places++
+			case m.Topic == bus.SiteTopic:
+				select {
+				case heard <- struct{}{}:
+				default: // told again
+				}
+			}
+		})
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	asker := bus.NewAsker("early", options, nil, quiet)
+	done := make(chan error, 1)
+	go func() { done <- asker.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	<-up
+	if err := asker.Link().AwaitUp(ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	<-heard
+	if places != 200 {
+		t.Errorf("%d places were told before the site, want 200", places)
+	}
+	for _, family := range []string{"query", "command"} {
+		once, end := context.WithTimeout(ctx, 5*time.Second)
+		if _, err := asker.Once(once, family+"/registry/site", json.RawMessage(`{"verb":"get"}`), nil); err != nil {
+			t.Errorf("the first %s: %v", family, err)
+		}
+		end()
+	}
 }
 
 func TestAPlugThatMovedIsFollowedIntoTheConfiguration(t *testing.T) {

@@ -67,7 +67,8 @@ func (r *Registry) sync(ctx context.Context, to publisher) {
 	}
 }
 
-// publish publishes what seen has not and clears what it has too much.
+// publish publishes what seen has not and clears what it has too much. The site
+// comes last: who has heard it has heard the places.
 func (r *Registry) publish(ctx context.Context, to publisher, seen *seen) error {
 	r.syncing.Lock()
 	defer r.syncing.Unlock()
@@ -87,10 +88,16 @@ func (r *Registry) publish(ctx context.Context, to publisher, seen *seen) error 
 	r.mu.Unlock()
 	var all errgroup.Group
 	all.SetLimit(atOnce)
-	for topic, payload := range seen.differs(topics) {
+	changes := seen.differs(topics)
+	site, last := changes[bus.SiteTopic]
+	delete(changes, bus.SiteTopic)
+	for topic, payload := range changes {
 		all.Go(func() error {
 			return to.Publish(ctx, bus.Message{Topic: topic, Payload: payload, Retained: true})
 		})
 	}
-	return all.Wait()
+	if err := all.Wait(); err != nil || !last {
+		return err
+	}
+	return to.Publish(ctx, bus.Message{Topic: bus.SiteTopic, Payload: site, Retained: true})
 }

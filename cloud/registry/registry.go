@@ -112,14 +112,33 @@ func poke(c chan struct{}) {
 	}
 }
 
-// Run answers and publishes until ctx ends, and closes the registry.
+// Run answers and publishes until ctx ends, and closes the registry. It begins to
+// publish when it can be asked, so that a request of somebody who waited to hear
+// of the site is not lost.
 func (r *Registry) Run(ctx context.Context) error {
 	all, running := errgroup.WithContext(ctx)
-	all.Go(func() error { return r.link.Run(running) })
+	var answers []<-chan struct{}
 	for _, family := range []hook.Family{hook.Queries, hook.Commands} {
 		component := hook.Component{Name: name, Family: family, Handle: r.handle(family)}
-		all.Go(func() error { return component.Serve(running, r.options, r.log) })
+		up := make(chan struct{}, 1)
+		options := r.options
+		options.Up = func(context.Context, *bus.Session) error {
+			poke(up)
+			return nil
+		}
+		answers = append(answers, up)
+		all.Go(func() error { return component.Serve(running, options, r.log) })
 	}
+	all.Go(func() error {
+		for _, up := range answers {
+			select {
+			case <-up:
+			case <-running.Done():
+				return nil
+			}
+		}
+		return r.link.Run(running)
+	})
 	all.Go(func() error {
 		r.watch(running)
 		return nil
