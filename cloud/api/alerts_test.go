@@ -325,6 +325,29 @@ func TestRolesOpenTheRoutesOfAlerts(t *testing.T) {
 	}
 }
 
+func TestMaintenanceOfWhatIsNotThereIsRefused(t *testing.T) {
+	s := start(t)
+	s.register()
+	s.alerting(func(registered) contract.RegistryAnswer {
+		return contract.RegistryAnswer{Content: json.RawMessage(`{"id":"m1"}`)}
+	})
+	for sel, words := range map[string]string{
+		`{"floors":[2,9]}`:                     "floor 9 has neither a place nor a gateway",
+		`{"gateways":["edge-f9"]}`:             `there is no gateway \"edge-f9\"`,
+		`{"devices":["sp_f2.g3","sp_f2.g77"]}`: "no place sp_f2.g77 is registered",
+		`{"except":["sp_r1c2"]}`:               "malformed device id",
+	} {
+		r := s.do(http.MethodPost, "/api/v1/alerts/maintenance", `{"to":4102444800,"reason":"x","select":`+sel+`}`)
+		if r.status != http.StatusBadRequest || !strings.Contains(string(r.body), words) {
+			t.Errorf("%s: %d %s", sel, r.status, r.body)
+		}
+	}
+	r := s.do(http.MethodPost, "/api/v1/alerts/maintenance", `{"to":4102444800,"reason":"x","select":{"floors":[1,2],"gateways":["edge-f3"],"devices":["sp_g3","sp_f1.g3"],"types":["q"]}}`)
+	if r.status/100 != 2 {
+		t.Errorf("what is there: %d %s", r.status, r.body)
+	}
+}
+
 func TestAlertsOfOtherFloorsAreInvisible(t *testing.T) {
 	s := start(t, guarded, func(c *api.Config) { c.HTTP.AnswerTimeout = 3 * time.Second })
 	s.house()

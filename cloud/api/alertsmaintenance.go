@@ -138,11 +138,48 @@ func (s *Server) createMaintenance(c *fiber.Ctx) error {
 		}
 		return s.beyond(c, who, "name them in select.floors")
 	}
+	if err := s.strangers(content.Select); err != nil {
+		return err
+	}
 	r.Reason = content.Reason
 	if r.Content, err = json.Marshal(content); err != nil {
 		return err
 	}
 	return s.commandAlerting(c, "maintenance", r)
+}
+
+// strangers names what is selected and not there: a window for a misspelt floor
+// would hush nobody, and nobody would know. Before the house was heard nothing is
+// claimed.
+func (s *Server) strangers(sel chosen) error {
+	if _, heard := s.house.Site(); !heard {
+		return nil
+	}
+	b := &body{}
+	for _, text := range slices.Concat(sel.Devices, sel.Except) {
+		if id, err := device.Parse(text); err != nil {
+			b.mistake("select", err.Error())
+		} else if _, known := s.house.Place(id); !known {
+			b.mistake("select", fmt.Sprintf("no place %s is registered", text))
+		}
+	}
+	for _, name := range sel.Gateways {
+		if _, known := s.house.Gateway(name); !known {
+			b.mistake("select/gateways", fmt.Sprintf("there is no gateway %.64q", name))
+		}
+	}
+	floors := s.house.Floors()
+	for _, g := range s.house.Gateways() {
+		if g.Info != nil {
+			floors = append(floors, g.Info.Floor)
+		}
+	}
+	for _, floor := range sel.Floors {
+		if !slices.Contains(floors, floor) {
+			b.mistake("select/floors", fmt.Sprintf("floor %d has neither a place nor a gateway", floor))
+		}
+	}
+	return mistaken(b.mistakes)
 }
 
 // chosen reads "select"; without it everything is meant.
