@@ -246,6 +246,7 @@ func TestRequestsThatCannotBe(t *testing.T) {
 		{"command", "alerts", contract.RegistryRequest{Verb: "snooze", Key: "x", Content: json.RawMessage(`{"until":5}`)}, contract.Invalid, "over"},
 		{"command", "rules", contract.RegistryRequest{Verb: "create", Content: json.RawMessage(`{"name":"Bad","nme":1}`)}, contract.Invalid, "nme"},
 		{"command", "rules", contract.RegistryRequest{Verb: "create", Content: json.RawMessage(`{"name":"gateway-offline"}`)}, contract.Conflict, "already"},
+		{"command", "rules", contract.RegistryRequest{Verb: "create", Content: json.RawMessage(`{"name":"x"}`)}, contract.Invalid, "4 mistakes; the first is severity:"},
 		{"command", "rules", contract.RegistryRequest{Verb: "change", Key: "standby", Content: json.RawMessage(`{"name":"other"}`)}, contract.Invalid, "never renamed"},
 		{"command", "rules", contract.RegistryRequest{Verb: "delete", Key: "gateway-offline"}, contract.Invalid, `no rule "gateway-offline"`}, // it covers others
 		{"command", "rules", contract.RegistryRequest{Verb: "delete", Key: "standby", Revision: 7}, contract.Changed, "revision 1"},

@@ -87,12 +87,7 @@ func problem(kind contract.ProblemKind, format string, args ...any) *contract.Pr
 
 // mistaken is a problem that names every mistake of an error that was joined.
 func mistaken(err error) *contract.Problem {
-	var mistakes []contract.Mistake
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, e := range joined.Unwrap() {
-			mistakes = append(mistakes, mistakeOf(e.Error()))
-		}
-	}
+	mistakes := mistakesOf(err)
 	if len(mistakes) == 0 {
 		return problem(contract.Invalid, "%v", err)
 	}
@@ -102,6 +97,22 @@ func mistaken(err error) *contract.Problem {
 	}
 	p.Mistakes = mistakes
 	return p
+}
+
+// mistakesOf takes what was joined apart, however deep; nothing of what was not.
+func mistakesOf(err error) (mistakes []contract.Mistake) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return nil
+	}
+	for _, e := range joined.Unwrap() {
+		if inner := mistakesOf(e); inner != nil {
+			mistakes = append(mistakes, inner...)
+		} else {
+			mistakes = append(mistakes, mistakeOf(e.Error()))
+		}
+	}
+	return mistakes
 }
 
 // inLine is how shared/config says where a key stands.

@@ -43,6 +43,9 @@ func createRule(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswe
 		if find(f, one.Name) >= 0 {
 			return nil, problem(contract.Conflict, "there is a rule %q already; change that, or choose another name", one.Name)
 		}
+		if err := one.Validate(); err != nil { // named as the rule's, not as the file's
+			return nil, mistaken(err)
+		}
 		f.Rules = append(f.Rules, one)
 		return one, nil
 	})
@@ -62,6 +65,9 @@ func changeRule(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswe
 			return nil, unknownRule(r.Key)
 		case one.Name != r.Key:
 			return nil, problem(contract.Invalid, "name: a rule is never renamed; delete %q and create %.64q", r.Key, one.Name)
+		}
+		if err := one.Validate(); err != nil {
+			return nil, mistaken(err)
 		}
 		f.Rules[i] = one
 		return one, nil
