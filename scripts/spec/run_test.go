@@ -59,10 +59,11 @@ func TestExamplesAreTrue(t *testing.T) {
 	}
 }
 
-// toItself tells what the registry says to itself, to know that it has heard all
+// toItself tells what registry and api say to themselves, to know that they have heard all
 // that was kept at the broker.
 func toItself(m bus.Message) bool {
-	return strings.HasPrefix(m.Topic, "responses/registry/") && string(m.Payload) == "{}"
+	return strings.HasSuffix(m.Topic, "/all-heard") && string(m.Payload) == "{}" &&
+		(strings.HasPrefix(m.Topic, "responses/registry/") || strings.HasPrefix(m.Topic, "responses/api/"))
 }
 
 // deliberate are the payloads that are meant to be wrong, behind their topics.

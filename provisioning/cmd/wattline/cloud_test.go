@@ -209,6 +209,8 @@ func TestAlertsAreHushedAndRuledByCommandsOnly(t *testing.T) {
 	do("drill/site", "alerts", "history", "--from", "1h", "--state", "acknowledged,firing")
 	do("drill", "alerts", "statistics", "--from", "1d")
 
+	refused(exitNotDone, "floor 1 has neither a place nor a gateway", "alerts", "maintenance", "add", "--floor", "1", "--for", "2h", "--reason", "new sockets")
+	do("", "gateways", "create", "edge-f1", "--floor", "1")
 	do("Nobody is notified", "alerts", "maintenance", "add", "--floor", "1", "--for", "2h", "--reason", "new sockets")
 	do("new sockets", "alerts", "maintenance")
 	refused(exitNotDone, "no-such-window", "alerts", "maintenance", "remove", "no-such-window")
