@@ -30,7 +30,7 @@ type Receiver struct {
 
 // Options are what the desk needs beside its receivers.
 type Options struct {
-	// Site is asked for the name and the time zone.
+	// Site is asked for the name and the time zone, within no transaction.
 	Site func() contract.Site
 	// Link is where people can look at the alerts; may be empty.
 	Link string

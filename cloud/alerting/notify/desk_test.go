@@ -100,11 +100,30 @@ func (s *stage) open() {
 	}
 	s.db = db
 	s.desk, err = notify.Open(db, []notify.Receiver{s.r}, notify.Options{
-		Site: func() contract.Site { return contract.Site{Name: "Main Street", TimeZone: "Europe/Berlin"} }, SendTimeout: time.Second,
+		Site: s.site, SendTimeout: time.Second,
 	}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// site is asked of somebody who may be writing to the file, and whose lock is
+// taken meanwhile: asked from within a transaction, neither would go on.
+func (s *stage) site() contract.Site {
+	wrote := make(chan error, 1)
+	go func() { wrote <- s.db.Update(func(*bbolt.Tx) error { return nil }) }()
+	select {
+	case err := <-wrote:
+		if err != nil {
+			s.t.Error(err)
+		}
+	case <-time.After(5 * time.Second):
+		s.t.Error("asked for the site within a transaction that writes: whoever writes and is asked waits for ever")
+	}
+	if n := s.db.Stats().OpenTxN; n > 0 {
+		s.t.Errorf("asked for the site within %d transactions that read: a file that grows waits for them", n)
+	}
+	return contract.Site{Name: "Main Street", TimeZone: "Europe/Berlin"}
 }
 
 // restart is what a kill leaves: the file.

@@ -96,6 +96,8 @@ func (d *Desk) answered(ctx context.Context, w *window, now time.Time, err error
 // prepare gives the message that is under way, or makes one if it is time;
 // otherwise it says when it will be.
 func (d *Desk) prepare(w *window, now time.Time) (m *Message, wait time.Duration, err error) {
+	// Asked before any transaction: who answers may hold a lock and wait for the file.
+	site := d.options.Site()
 	var due []waiting
 	err = d.db.View(func(tx *bbolt.Tx) error {
 		q, err := queueOf(tx, w.Name)
@@ -103,7 +105,7 @@ func (d *Desk) prepare(w *window, now time.Time) (m *Message, wait time.Duration
 			return err
 		}
 		if m, err = q.flight(); err == nil && m == nil {
-			due, wait, err = d.due(w, q, now)
+			due, wait, err = w.due(q, site, now)
 		}
 		return err
 	})
@@ -115,10 +117,10 @@ func (d *Desk) prepare(w *window, now time.Time) (m *Message, wait time.Duration
 		if err != nil {
 			return err
 		}
-		if due, _, err = d.due(w, q, now); err != nil { // what came meanwhile goes along
+		if due, _, err = w.due(q, site, now); err != nil { // what came meanwhile goes along
 			return err
 		}
-		m, err = d.freeze(w, q, due, now)
+		m, err = d.freeze(w, q, due, site, now)
 		return err
 	})
 	if err != nil {
@@ -144,7 +146,7 @@ func (q queue) flight() (*Message, error) {
 }
 
 // due are the items that go into a message now; none when it is not time.
-func (d *Desk) due(w *window, q queue, now time.Time) (due []waiting, wait time.Duration, err error) {
+func (w *window) due(q queue, site contract.Site, now time.Time) (due []waiting, wait time.Duration, err error) {
 	wait = idle
 	var all []waiting
 	err = q.items.ForEach(func(k, text []byte) error {
@@ -161,7 +163,7 @@ func (d *Desk) due(w *window, q queue, now time.Time) (due []waiting, wait time.
 	w.mu.Lock()
 	w.waiting = len(all)
 	w.mu.Unlock()
-	if digest := d.digestIn(w, all, now); digest > 0 {
+	if digest := w.digestIn(all, site, now); digest > 0 {
 		wait = min(idle, digest)
 		all = slices.DeleteFunc(all, func(i waiting) bool { return i.Alert.Severity == contract.Info })
 	}
@@ -210,7 +212,7 @@ func (q queue) sent(now time.Time) (times []device.Micros) {
 
 // digestIn is how long it takes until information is told: until the time of the
 // day comes for the first time after the oldest was entered. 0 is now.
-func (d *Desk) digestIn(w *window, all []waiting, now time.Time) time.Duration {
+func (w *window) digestIn(all []waiting, site contract.Site, now time.Time) time.Duration {
 	var oldest time.Time
 	for _, item := range all {
 		if at := time.UnixMicro(int64(item.Entered)); item.Alert.Severity == contract.Info && (oldest.IsZero() || at.Before(oldest)) {
@@ -220,7 +222,7 @@ func (d *Desk) digestIn(w *window, all []waiting, now time.Time) time.Duration {
 	if w.Digest == nil || oldest.IsZero() {
 		return 0
 	}
-	zone, err := time.LoadLocation(d.options.Site().TimeZone)
+	zone, err := time.LoadLocation(site.TimeZone)
 	if err != nil {
 		zone = time.UTC
 	}
@@ -236,7 +238,7 @@ func (d *Desk) digestIn(w *window, all []waiting, now time.Time) time.Duration {
 }
 
 // freeze makes a message of items, which it is from then on.
-func (d *Desk) freeze(w *window, q queue, due []waiting, now time.Time) (*Message, error) {
+func (d *Desk) freeze(w *window, q queue, due []waiting, site contract.Site, now time.Time) (*Message, error) {
 	slices.SortFunc(due, func(a, b waiting) int {
 		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.Alert.Since, b.Alert.Since), cmp.Compare(a.Alert.ID, b.Alert.ID))
 	})
@@ -244,7 +246,7 @@ func (d *Desk) freeze(w *window, q queue, due []waiting, now time.Time) (*Messag
 	omitted := w.omitted
 	w.mu.Unlock()
 	m := &Message{
-		Key: newKey(), Receiver: w.Name, Site: d.options.Site().Name, At: device.MicrosOf(now), Link: d.options.Link,
+		Key: newKey(), Receiver: w.Name, Site: site.Name, At: device.MicrosOf(now), Link: d.options.Link,
 		Omitted: omitted + max(0, len(due)-MaxItems),
 	}
 	for n, item := range due {
