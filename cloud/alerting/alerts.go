@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"go.etcd.io/bbolt"
-
 	"github.com/wattline/wattline/cloud/alerting/archive"
 	"github.com/wattline/wattline/cloud/alerting/engine"
 	"github.com/wattline/wattline/shared/contract"
@@ -166,33 +164,21 @@ func (a *Alerting) hush(r contract.RegistryRequest, what string, do func(id stri
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.micros()
-	before := a.engine.Remember()
-	changes, after := []engine.Change{}, []contract.Alert{}
+	before := a.engine.Firing()
+	changes, after, audits := []engine.Change{}, []contract.Alert{}, []contract.Audited{}
 	for _, id := range ids {
 		c, err := do(id, now)
 		if err != nil && r.Key != "" {
 			return answer, err
 		}
 		if err == nil { // else it has ended meanwhile
-			changes, after = append(changes, c), append(after, c.Alert)
+			changes, after, audits = append(changes, c), append(after, c.Alert), append(audits, a.audited(r, what, id))
 		}
 	}
-	err = a.archive.Keep(changes, func(tx *bbolt.Tx) error {
-		for _, alert := range after {
-			if err := archive.Audit(tx, a.audited(r, what, alert.ID)); err != nil {
-				return err
-			}
-		}
-		return a.desk.Enter(tx, changes, now)
-	})
-	if err != nil {
-		a.restore(before, now)
+	if err := a.keep(changes, audits...); err != nil {
+		a.engine.TakeBack(before)
 		return answer, err
 	}
-	for _, alert := range after {
-		a.publish(alert)
-	}
-	a.desk.Poke()
 	return contract.RegistryAnswer{Content: text(after)}, nil
 }
 
@@ -232,11 +218,4 @@ func (a *Alerting) firing(filter map[string]string) (ids []string, err error) {
 		}
 	}
 	return ids, nil
-}
-
-// restore takes back what could not be written.
-func (a *Alerting) restore(before []engine.Remembered, now device.Micros) {
-	a.engine = engine.New(a.file, a.signals.House())
-	a.engine.Maintain(a.windows)
-	a.engine.Recall(before, now)
 }

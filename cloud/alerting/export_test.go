@@ -3,11 +3,14 @@ package alerting
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"time"
 
+	"github.com/wattline/wattline/cloud/alerting/archive"
 	"github.com/wattline/wattline/cloud/alerting/notify"
 	"github.com/wattline/wattline/cloud/alerting/signals"
 	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
 )
 
@@ -54,3 +57,20 @@ func (d *Driven) Close() error {
 
 // Kill ends it as a kill would: nothing is saved.
 func (d *Driven) Kill() error { return d.a.archive.Close() }
+
+// Do does what a request asks.
+func (d *Driven) Do(resource string, r contract.RegistryRequest) contract.RegistryAnswer {
+	return d.a.answer(resource, r)
+}
+
+// Mend gives the disk back after Kill, with what was written until then.
+func (d *Driven) Mend() (err error) {
+	d.a.archive, err = archive.Open(filepath.Join(d.a.data, Name, Name+".db"), d.a.log)
+	return err
+}
+
+// Pass lets time pass, and sends nothing.
+func (d *Driven) Pass() { d.a.tick() }
+
+// Firing are the alerts that fire, written or not.
+func (d *Driven) Firing() []contract.Alert { return d.a.engine.Firing() }

@@ -9,9 +9,11 @@ import (
 	"go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
+	"github.com/wattline/wattline/cloud/alerting/archive"
 	"github.com/wattline/wattline/cloud/alerting/engine"
 	"github.com/wattline/wattline/cloud/alerting/signals"
 	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
 )
 
@@ -90,7 +92,9 @@ func (a *Alerting) change(changes []engine.Change) {
 		return
 	}
 	if err := a.keep(changes); err != nil {
-		a.log.Error("alerts not written; they wait, and nobody is told yet", slog.Any("err", err))
+		if len(a.unsaved) == 0 { // it is tried every second
+			a.log.Error("alerts not written; they wait, and nobody is told yet", slog.Any("err", err))
+		}
 		a.unsaved = append(a.unsaved, changes...)
 		if more := len(a.unsaved) - maxUnsaved; more > 0 {
 			a.unsaved = a.unsaved[more:]
@@ -99,15 +103,27 @@ func (a *Alerting) change(changes []engine.Change) {
 	}
 }
 
-// keep writes changes and what waited for a better disk, and has them told.
-func (a *Alerting) keep(changes []engine.Change) error {
+// keep writes changes, behind what waited for a better disk, and who asked for
+// them, and has them told.
+func (a *Alerting) keep(changes []engine.Change, audits ...contract.Audited) error {
 	all := append(a.unsaved, changes...)
 	if len(all) == 0 {
 		return nil
 	}
 	now := a.micros()
-	if err := a.archive.Keep(all, func(tx *bbolt.Tx) error { return a.desk.Enter(tx, all, now) }); err != nil {
+	err := a.archive.Keep(all, func(tx *bbolt.Tx) error {
+		for _, audit := range audits {
+			if err := archive.Audit(tx, audit); err != nil {
+				return err
+			}
+		}
+		return a.desk.Enter(tx, all, now)
+	})
+	if err != nil {
 		return err
+	}
+	if n := len(a.unsaved); n > 0 {
+		a.log.Info("alerts are written again", slog.Int("waited", n))
 	}
 	a.unsaved = nil
 	a.counted.firing.Set(float64(len(a.engine.Firing())))

@@ -422,6 +422,31 @@ func TestARestartForgetsNothing(t *testing.T) {
 	s.want("3m10s ended high sp_f1.p0 since 10s", "3m10s ended high sp_f2.p0 since 2m10s")
 }
 
+func TestWhatStopsBeforeARestartIsMissedAfterIt(t *testing.T) {
+	const absent = `rules: [{name: absent, severity: info, signal: power, when: {absent: true}, for: 10m, summary: x}]`
+	s := newStage(t, absent)
+	s.is("sp_f1.p0", "power", 1)
+	s.wait(time.Minute)
+	kept := s.e.Remember()
+	s.e = engine.New(read(t, absent), s.house)
+	s.note(s.e.Recall(kept, at(s.now)))
+	s.wait(10 * time.Minute)
+	s.want("11m0s raised absent sp_f1.p0 since 1m0s")
+}
+
+func TestWhatCouldNotBeKeptIsTakenBack(t *testing.T) {
+	s := newStage(t, strings.Replace(high, "for: 1m, ", "", 1))
+	s.is("sp_f1.p0", "power", 500)
+	before := s.e.Firing()
+	if _, err := s.e.Hush(before[0].ID, contract.Hushed{Who: "bob", At: at(s.now)}, at(s.now)); err != nil {
+		t.Fatal(err)
+	}
+	s.e.TakeBack(before)
+	if a := s.e.Firing()[0]; a.State != contract.Firing || a.Hushed != nil {
+		t.Errorf("%s, hushed %+v", a.State, a.Hushed)
+	}
+}
+
 func TestRulesAndPlacesChangeWhileItFires(t *testing.T) {
 	s := newStage(t, strings.Replace(high, "for: 1m, ", "", 1))
 	s.is("sp_f1.p0", "power", 500)

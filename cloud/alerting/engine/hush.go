@@ -68,6 +68,23 @@ func (e *Engine) Wake(id string, now device.Micros) (Change, error) {
 	return e.updated(i), nil
 }
 
+// TakeBack undoes Hush and Wake that could not be written: alerts that still fire
+// are hushed as they were when [Engine.Firing] gave before.
+func (e *Engine) TakeBack(before []contract.Alert) {
+	was := make(map[string]contract.Alert, len(before))
+	for _, a := range before {
+		was[a.ID] = a
+	}
+	for _, i := range e.instances {
+		if i.alert == nil {
+			continue
+		}
+		if a, known := was[i.alert.ID]; known {
+			i.alert.Hushed, i.alert.State = a.Hushed, a.State
+		}
+	}
+}
+
 func (e *Engine) firing(id string) *instance {
 	for _, i := range e.instances {
 		if i.alert != nil && i.alert.ID == id {

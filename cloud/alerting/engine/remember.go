@@ -34,8 +34,8 @@ type Remembered struct {
 func (e *Engine) Remember() []Remembered {
 	var all []Remembered
 	for k, i := range e.instances {
-		if i.alert == nil && i.run.since == 0 && i.memory.at == 0 && len(i.raises) == 0 {
-			continue
+		if i.alert == nil && i.run.since == 0 && i.memory.at == 0 && len(i.raises) == 0 && !i.rule.Condition.Absent {
+			continue // what is absent sends nothing by which it would be found again
 		}
 		r := Remembered{
 			Rule: k.rule, Device: k.subject.Device, Gateway: k.subject.Gateway, Source: i.source, Since: i.run.since, Bad: i.run.last,
