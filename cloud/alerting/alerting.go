@@ -105,7 +105,7 @@ func prepare(cfg Config, data string, reg *metrics.Registry, log *slog.Logger) *
 		defer a.mu.Unlock()
 		return float64(a.signals.Malformed())
 	})
-	reg.GaugeFunc("wattline_alerting_receivers_failing", "Receivers that do not take their messages.", func() float64 { return float64(a.desk.Failing()) })
+	reg.GaugeFunc("wattline_alerting_receivers_failing", "Receivers that do not take their messages.", func() float64 { return float64(a.failing()) })
 	return a
 }
 

@@ -74,3 +74,6 @@ func (d *Driven) Pass() { d.a.tick() }
 
 // Firing are the alerts that fire, written or not.
 func (d *Driven) Firing() []contract.Alert { return d.a.engine.Firing() }
+
+// TellState adds a receiver that is told what fires.
+func (d *Driven) TellState(s stateful) { d.a.states = append(d.a.states, s) }

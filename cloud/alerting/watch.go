@@ -69,9 +69,21 @@ func (a *Alerting) tick() {
 		a.change(a.engine.Rehouse(now))
 	}
 	a.judge(a.signals.Tick(now), now)
-	a.judge(a.signals.TakeReceivers(a.desk.Failing(), now), now)
+	a.judge(a.signals.TakeReceivers(a.failing(), now), now)
 	a.change(a.engine.Tick(now)) // and what could not be written before
 	a.forgetRecent(now)
+}
+
+// failing counts the receivers that do not take what they are told, those who are
+// told a state among them.
+func (a *Alerting) failing() int {
+	n := a.desk.Failing()
+	for _, s := range a.states {
+		if s.Status().Failing != 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // judge shows samples to the rules.

@@ -1,12 +1,14 @@
 package alerting_test
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/wattline/wattline/cloud/alerting"
+	"github.com/wattline/wattline/cloud/alerting/notify"
 	"github.com/wattline/wattline/cloud/alerting/signals"
 	"github.com/wattline/wattline/shared/contract"
 )
@@ -51,6 +53,30 @@ func TestAnAcknowledgementOutlivesADiskThatWasFull(t *testing.T) {
 	}
 	if kept.State != contract.Acknowledged || kept.Hushed == nil || kept.Hushed.Who != "ada" {
 		t.Errorf("kept as %s, hushed %+v", kept.State, kept.Hushed)
+	}
+}
+
+// deaf is an Alertmanager that is not there.
+type deaf struct{}
+
+func (deaf) Run(context.Context, func() []contract.Alert) error { return nil }
+func (deaf) Poke()                                              {}
+func (deaf) Status() notify.Status                              { return notify.Status{Failing: 1} }
+
+func TestAnAlertmanagerThatIsAwayIsAReceiverThatFails(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	a, err := alerting.Drive(alerting.DefaultConfig(), t.TempDir(), nil, func() time.Time { return now }, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = a.Close() })
+	a.TellState(deaf{})
+	for range 11 * 60 {
+		now = now.Add(time.Second)
+		a.Pass()
+	}
+	if all := firing(t, a); all[0].Rule != "receiver-failing" {
+		t.Errorf("%+v", all)
 	}
 }
 
