@@ -233,7 +233,7 @@ func (b *body) moment(name string) *device.Micros {
 // and their answer says where they are.
 func (s *Server) changesAlerting(resource, verb string) fiber.Handler {
 	return func(c *fiber.Ctx) error {
-		r, err := s.alertingRequest(c, verb)
+		r, err := s.beginCommand(c, verb)
 		if err != nil {
 			return err
 		}
@@ -248,23 +248,6 @@ func (s *Server) changesAlerting(resource, verb string) fiber.Handler {
 		}
 		return s.commandAlerting(c, resource, r)
 	}
-}
-
-// alertingRequest begins a command with what all have in common: If-Match, reason
-// and dry_run.
-func (s *Server) alertingRequest(c *fiber.Ctx, verb string) (contract.RegistryRequest, error) {
-	r, err := s.requestOf(c, verb)
-	if err != nil {
-		return r, err
-	}
-	q := readQuery(c)
-	q.allow("reason", "dry_run")
-	q.common(&r)
-	if err := mistaken(q.mistakes); err != nil {
-		return r, err
-	}
-	r.Revision, err = revisionOf(c)
-	return r, err
 }
 
 // commandAlerting does it and answers.

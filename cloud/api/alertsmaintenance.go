@@ -101,7 +101,7 @@ func (s *Server) windows(r contract.RegistryRequest) (all []json.RawMessage, nex
 // {"select": {"floors": [2]}, "from": ..., "to": ..., "reason": ...}; without from
 // it begins now.
 func (s *Server) createMaintenance(c *fiber.Ctx) error {
-	r, err := s.alertingRequest(c, "create")
+	r, err := s.beginCommand(c, "create")
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (b *body) chosen() (sel chosen) {
 
 // deleteMaintenance is DELETE /api/v1/alerts/maintenance/{id}.
 func (s *Server) deleteMaintenance(c *fiber.Ctx) error {
-	r, err := s.alertingRequest(c, "delete")
+	r, err := s.beginCommand(c, "delete")
 	if err != nil {
 		return err
 	}

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -136,19 +134,13 @@ func textIn(content json.RawMessage) (text string, ok bool) {
 // importRules is PUT /api/v1/alerts/rules.yaml: the body is the whole file, in
 // place of all rules and calendars, and taken as a whole or not at all.
 func (s *Server) importRules(c *fiber.Ctx) error {
-	r, err := s.alertingRequest(c, "import")
+	r, err := s.beginCommand(c, "import")
 	if err != nil {
 		return err
 	}
-	if encoding := c.Get(fiber.HeaderContentEncoding); encoding != "" && encoding != "identity" {
-		return newProblem(http.StatusUnsupportedMediaType, "the body must not be compressed")
-	}
-	text := string(c.BodyRaw())
-	switch {
-	case strings.TrimSpace(text) == "":
-		return mistaken([]mistake{{Detail: "the body is empty; it must be the file"}})
-	case !utf8.ValidString(text):
-		return mistaken([]mistake{{Line: badLine(text), Detail: "the file is not UTF-8; save it so"}})
+	text, err := fileIn(c)
+	if err != nil {
+		return err
 	}
 	if r.Content, err = json.Marshal(map[string]string{"text": text}); err != nil {
 		return err

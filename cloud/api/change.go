@@ -45,9 +45,9 @@ func (s *Server) does(resource, verb string) fiber.Handler {
 // bodiless are the commands that may do without a body.
 var bodiless = map[string]bool{"delete": true, "unplug": true, "join": true, "approve": true, "refuse": true, "revoke": true}
 
-// commandRequest reads what commands have in common: If-Match, reason and
-// dry_run, and the body, which is the content.
-func (s *Server) commandRequest(c *fiber.Ctx, verb string) (contract.RegistryRequest, error) {
+// beginCommand begins a command with what all have in common: If-Match, reason
+// and dry_run.
+func (s *Server) beginCommand(c *fiber.Ctx, verb string) (contract.RegistryRequest, error) {
 	r, err := s.requestOf(c, verb)
 	if err != nil {
 		return r, err
@@ -58,7 +58,14 @@ func (s *Server) commandRequest(c *fiber.Ctx, verb string) (contract.RegistryReq
 	if err := mistaken(q.mistakes); err != nil {
 		return r, err
 	}
-	if r.Revision, err = revisionOf(c); err != nil {
+	r.Revision, err = revisionOf(c)
+	return r, err
+}
+
+// commandRequest reads a command whose content is its body.
+func (s *Server) commandRequest(c *fiber.Ctx, verb string) (contract.RegistryRequest, error) {
+	r, err := s.beginCommand(c, verb)
+	if err != nil {
 		return r, err
 	}
 	if len(c.BodyRaw()) == 0 && bodiless[verb] {

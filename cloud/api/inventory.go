@@ -87,15 +87,9 @@ func (s *Server) importInventory(c *fiber.Ctx) error {
 	if r.Revision, err = revisionOf(c); err != nil {
 		return err
 	}
-	if encoding := c.Get(fiber.HeaderContentEncoding); encoding != "" && encoding != "identity" {
-		return newProblem(http.StatusUnsupportedMediaType, "the body must not be compressed")
-	}
-	text := string(c.BodyRaw())
-	switch {
-	case strings.TrimSpace(text) == "":
-		return mistaken([]mistake{{Detail: "the body is empty; it must be the file"}})
-	case !utf8.ValidString(text):
-		return mistaken([]mistake{{Line: badLine(text), Detail: "the file is not UTF-8; save it so"}})
+	text, err := fileIn(c)
+	if err != nil {
+		return err
 	}
 	if r.Content, err = json.Marshal(map[string]any{"format": format, "text": text, "remove": remove}); err != nil {
 		return err
@@ -105,6 +99,21 @@ func (s *Server) importInventory(c *fiber.Ctx) error {
 		return err
 	}
 	return sendAsIs(c, http.StatusOK, answer) // its created and changed count
+}
+
+// fileIn is the body of a request that is a file of text.
+func fileIn(c *fiber.Ctx) (text string, err error) {
+	if encoding := c.Get(fiber.HeaderContentEncoding); encoding != "" && encoding != "identity" {
+		return "", newProblem(http.StatusUnsupportedMediaType, "the body must not be compressed")
+	}
+	text = string(c.BodyRaw())
+	switch {
+	case strings.TrimSpace(text) == "":
+		return "", mistaken([]mistake{{Detail: "the body is empty; it must be the file"}})
+	case !utf8.ValidString(text):
+		return "", mistaken([]mistake{{Line: badLine(text), Detail: "the file is not UTF-8; save it so"}})
+	}
+	return text, nil
 }
 
 // badLine is the first line that is not UTF-8.
