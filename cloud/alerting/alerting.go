@@ -82,6 +82,8 @@ func New(cfg Config, data string, options bus.Options, reg *metrics.Registry, lo
 		receivers.close()
 		return nil, err
 	}
+	// Only now: it may be asked from here on, and asks the queues.
+	reg.GaugeFunc("wattline_alerting_receivers_failing", "Receivers that do not take their messages.", func() float64 { return float64(a.failing()) })
 	a.options = options
 	listen := options
 	listen.Up, listen.Down = a.up, a.down
@@ -105,7 +107,6 @@ func prepare(cfg Config, data string, reg *metrics.Registry, log *slog.Logger) *
 		defer a.mu.Unlock()
 		return float64(a.signals.Malformed())
 	})
-	reg.GaugeFunc("wattline_alerting_receivers_failing", "Receivers that do not take their messages.", func() float64 { return float64(a.failing()) })
 	return a
 }
 
