@@ -48,6 +48,8 @@ type Alerting struct {
 	queue   *hook.Queue
 	options bus.Options
 	link    *bus.Link
+	hears   chan struct{} // closed once it hears the bus
+	heard   func()        // closes hears
 	log     *slog.Logger
 	now     func() time.Time
 	counted counted
@@ -94,7 +96,7 @@ func New(cfg Config, data string, options bus.Options, reg *metrics.Registry, lo
 func prepare(cfg Config, data string, reg *metrics.Registry, log *slog.Logger) *Alerting {
 	a := &Alerting{
 		config: cfg, data: data, queue: hook.NewQueue(queueMessages, queueBytes), log: log, now: time.Now, signals: signals.New(log), publishing: newPublishing(),
-		audience: &audience{},
+		audience: &audience{}, hears: make(chan struct{}),
 		counted: counted{
 			samples:   reg.Counter("wattline_alerting_samples_total", "Values that rules looked at."),
 			dropped:   reg.Counter("wattline_alerting_dropped_total", "Messages that came while the queue was full."),
@@ -102,6 +104,7 @@ func prepare(cfg Config, data string, reg *metrics.Registry, log *slog.Logger) *
 			firing:    reg.Gauge("wattline_alerting_firing", "Alerts that fire."),
 		},
 	}
+	a.heard = sync.OnceFunc(func() { close(a.hears) })
 	reg.CounterFunc("wattline_alerting_malformed_total", "Messages that say nothing, or more than there is room for.", func() float64 {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -184,7 +187,14 @@ func (a *Alerting) Run(ctx context.Context) error {
 	all.Go(func() error { return a.link.Run(running) })
 	for _, family := range []hook.Family{hook.Queries, hook.Commands} {
 		component := hook.Component{Name: Name, Family: family, Handle: a.handle(family)}
-		all.Go(func() error { return component.Serve(running, a.options, a.log) })
+		all.Go(func() error {
+			select {
+			case <-a.hears: // who asks for what it says may count on what is measured next
+				return component.Serve(running, a.options, a.log)
+			case <-running.Done():
+				return nil
+			}
+		})
 	}
 	asker := bus.NewAsker(Name+"/"+hook.Instance(), a.askOptions(), nil, a.log)
 	all.Go(func() error { return asker.Run(running) })

@@ -39,6 +39,14 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
+	s := newTown(t)
+	s.start()
+	return s
+}
+
+// newTown is a site without the role.
+func newTown(t *testing.T) *site {
+	t.Helper()
 	cfg := broker.DefaultConfig()
 	cfg.Listen = "127.0.0.1:0"
 	b, err := broker.Start(t.Context(), cfg, quiet)
@@ -57,7 +65,6 @@ func newSite(t *testing.T) *site {
 	s.put("registry/site", `{"name":"Main Street","default_floor":1,"time_zone":"Europe/Berlin"}`)
 	s.put("registry/gateways/edge-f1", `{"gateway":"edge-f1","floor":1,"config_version":1}`)
 	s.put("registry/places/sp_f1.g0", `{"device":"sp_f1.g0","gateway":"edge-f1","label":"Lab","driver":"hs110","address":"127.0.0.1","max_power_w":1000}`)
-	s.start()
 	return s
 }
 

@@ -113,6 +113,7 @@ func (a *Alerting) up(ctx context.Context, s *bus.Session) error {
 	for _, alert := range a.engine.Firing() {
 		a.publish(alert)
 	}
+	a.heard()
 	return nil
 }
 

@@ -341,8 +341,8 @@ func TestInstancesAreAskedWithCredentialsOverTLS(t *testing.T) {
 		"Basic YW5uYTpnZWg=": func(c *alertmanager.Config) { c.CA, c.Username, c.Password = ca, "anna", "geh" },
 		"":                   func(c *alertmanager.Config) { c.CA = ca },
 	} {
+		h.set(overPower(1)) // before the first push, which is the only one for an hour
 		start(t, h, time.Hour, change, r)
-		h.set(overPower(1))
 		until(t, want, func() bool {
 			r.mu.Lock()
 			defer r.mu.Unlock()

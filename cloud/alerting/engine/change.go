@@ -34,13 +34,13 @@ func (e *Engine) SetRules(file rule.File, now device.Micros) []Change {
 }
 
 // Rehouse looks anew at what the house says, after places or gateways have
-// changed: what is gone can be in no trouble any more.
+// changed: what is gone from a whole house can be in no trouble any more.
 func (e *Engine) Rehouse(now device.Micros) []Change {
 	e.now = max(e.now, now)
 	e.setZone()
 	e.out = e.out[:0]
 	for k, i := range e.instances {
-		if !e.stands(i) {
+		if e.house.Whole() && !e.stands(i) {
 			e.drop(k, i)
 		}
 	}
@@ -85,6 +85,9 @@ func (e *Engine) rewatch() {
 		if len(s.watched) == 0 && len(e.bySignal[k.signal]) == 0 {
 			delete(e.series, k)
 		}
+	}
+	if !e.house.Whole() {
+		return
 	}
 	for k, i := range e.instances {
 		if !kept[i] && (e.series[key{i.rule.Signal, i.subject}] != nil || i.alert == nil) {

@@ -129,9 +129,11 @@ func (e *Engine) Take(s Sample, now device.Micros) []Change {
 	e.out = e.out[:0]
 	inOrder := s.At > at.last
 	for _, i := range at.watched {
-		if inOrder {
+		switch {
+		case i.unplaced:
+		case inOrder:
 			e.judge(i, s)
-		} else {
+		default:
 			e.judgePast(i, s)
 		}
 	}
@@ -153,7 +155,7 @@ func (e *Engine) watch(k key, at *series) {
 			e.instances[instanceKey{r.Name, k.subject}] = i
 		}
 		i.rule, i.source, i.known = r, at.source, max(i.known, e.now)
-		i.limit = limitOf(&r.Condition, w.place)
+		i.limit, i.unplaced = limitOf(&r.Condition, w.place), r.Condition.AboveMaxPower != nil && !w.placed
 		at.watched = append(at.watched, i)
 	}
 }

@@ -19,6 +19,7 @@ import (
 type house struct {
 	places map[device.ID]contract.Place
 	gone   map[string]bool
+	half   bool // not all was heard yet
 }
 
 func (h *house) Site() contract.Site {
@@ -36,6 +37,8 @@ func (h *house) Gateway(name string) (contract.GatewayInfo, bool) {
 	}
 	return contract.GatewayInfo{Gateway: name, Floor: 1}, strings.HasPrefix(name, "edge-f")
 }
+
+func (h *house) Whole() bool { return !h.half }
 
 func (h *house) Devices(gateway string) (ids []device.ID) {
 	for id, p := range h.places {
@@ -420,6 +423,27 @@ func TestARestartForgetsNothing(t *testing.T) {
 	s.e = engine.New(rule.File{}, s.house)
 	s.note(s.e.Recall(kept, at(s.now)))
 	s.want("3m10s ended high sp_f1.p0 since 10s", "3m10s ended high sp_f2.p0 since 2m10s")
+}
+
+// Whoever starts again hears measurements before it knows what each place may draw.
+func TestAPlaceNotHeardYetIsNeitherBadNorGood(t *testing.T) {
+	const rules = `rules: [{name: high, severity: warning, signal: power, when: {above_max_power: 0.5}, summary: x}]`
+	s := newStage(t, rules)
+	s.is("sp_f1.p0", "power", 1500)
+	s.want("0s raised high sp_f1.p0 since 0s")
+	kept, places := s.e.Remember(), s.house.places
+	s.house.half, s.house.places = true, nil
+	s.e = engine.New(read(t, rules), s.house)
+	s.note(s.e.Recall(kept, at(s.now)))
+	s.note(s.e.Rehouse(at(s.now)))
+	s.stays("sp_f1.p0", "power", 1500, 10*time.Second)
+	s.stays("sp_f1.p0", "power", 10, 10*time.Second)
+	s.want()
+	s.house.places = places
+	s.note(s.e.Rehouse(at(s.now)))
+	s.wait(time.Second)
+	s.is("sp_f1.p0", "power", 10)
+	s.want("21s ended high sp_f1.p0 since 0s")
 }
 
 func TestWhatStopsBeforeARestartIsMissedAfterIt(t *testing.T) {

@@ -28,8 +28,11 @@ type instance struct {
 	subject Subject
 	source  string
 	limit   *float64
-	known   device.Micros // cloud's time since when it is watched
-	heard   device.Micros // cloud's time of the newest sample
+	// unplaced means that the limit is the place's, which nobody has told yet: what
+	// is measured is neither bad nor good.
+	unplaced bool
+	known    device.Micros // cloud's time since when it is watched
+	heard    device.Micros // cloud's time of the newest sample
 
 	run   run
 	last  device.Micros // newest sample

@@ -51,6 +51,9 @@ type House interface {
 	Gateway(name string) (contract.GatewayInfo, bool)
 	// Devices are those of a gateway, sorted; of all gateways for the empty name.
 	Devices(gateway string) []device.ID
+	// Whole reports whether all of it must have been heard; until then nothing is
+	// gone that is not there.
+	Whole() bool
 }
 
 // Sample is one value of a signal.
@@ -71,6 +74,7 @@ type where struct {
 	floor   *int
 	label   string
 	place   contract.Place
+	placed  bool // place is known
 }
 
 func (e *Engine) where(s Subject, source string) where {
@@ -87,7 +91,7 @@ func (e *Engine) where(s Subject, source string) where {
 	}
 	w := where{gateway: source}
 	if place, ok := e.house.Place(s.Device); ok {
-		w = where{gateway: place.Gateway, label: place.Label, place: place}
+		w = where{gateway: place.Gateway, label: place.Label, place: place, placed: true}
 	}
 	floor, ok := s.Device.Floor()
 	if !ok {

@@ -30,6 +30,7 @@ type house struct {
 	here       device.Micros // when the site was first heard on this connection; 0: not yet
 	swept      bool
 	known      device.Micros // when the site was first heard at all; 0: not yet
+	whole      bool          // all of it must have been heard since
 	changed    bool
 }
 
@@ -132,6 +133,17 @@ func (h *house) sweep(now device.Micros) (gone []string) {
 	slices.Sort(gone)
 	return gone
 }
+
+// settled notes when the registry has had time to tell all for the first time.
+func (h *house) settled(now device.Micros) {
+	if h.whole || h.known == 0 || now-h.known < micros(settle) {
+		return
+	}
+	h.whole, h.changed = true, true
+}
+
+// Whole reports whether all that is retained has surely come.
+func (h *house) Whole() bool { return h.whole }
 
 func (h *house) hearSite(payload []byte, now device.Micros) error {
 	if len(payload) == 0 {

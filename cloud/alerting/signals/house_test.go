@@ -42,12 +42,14 @@ func TestWhatWasDeletedWhileAwayIsGone(t *testing.T) {
 
 func TestHouse(t *testing.T) {
 	st := newStage(t)
-	if st.s.Changed() {
-		t.Error("a change before the whole house was heard")
+	house := st.s.House()
+	if !st.s.Changed() || st.s.Changed() || house.Whole() {
+		t.Error("want one change, and a house that is not whole yet")
 	}
 	st.pass(31)
-	st.s.Changed()
-	house := st.s.House()
+	if !st.s.Changed() || st.s.Changed() || !house.Whole() {
+		t.Error("want one change more, since the whole house must have been heard")
+	}
 	if p, ok := house.Place(id(t, "sp_w.r0.c1")); !ok || p.Gateway != "edge-f1" {
 		t.Errorf("place %+v, %v", p, ok)
 	}

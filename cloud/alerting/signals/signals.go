@@ -87,15 +87,12 @@ func (s *Signals) Malformed() int { return s.malformed }
 func (s *Signals) House() engine.House { return s.house }
 
 // Changed reports whether the house has changed since this was asked last, in
-// something that alerts depend on. Until all of it must have been heard once
-// nothing counts as changed: what is not heard yet is not gone.
+// something that alerts depend on; that all of it must have been heard now counts
+// as a change.
 func (s *Signals) Changed() bool {
-	h := s.house
-	if !h.changed || h.known == 0 || s.now-h.known < micros(settle) {
-		return false
-	}
-	h.changed = false
-	return true
+	changed := s.house.changed
+	s.house.changed = false
+	return changed
 }
 
 // Hear takes a message of the filters.
@@ -148,6 +145,7 @@ func limitOf(topic string) int {
 // Tick lets time pass; call it every second.
 func (s *Signals) Tick(now device.Micros) []engine.Sample {
 	s.begin(now)
+	s.house.settled(now)
 	if !s.up {
 		return nil
 	}
