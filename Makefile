@@ -86,7 +86,7 @@ run: build bin/wattline-run ## start cloud, gateways and simulated plugs; Ctrl-C
 ##@ Check
 
 .PHONY: test
-test: tidy-check build deps-test lint ## everything that continuous integration runs
+test: tidy-check build deps-test lint docs ## everything that continuous integration runs
 	@echo "testing with the race detector, in random order"
 	@$(GO) test -race -shuffle=on -timeout 12m $(PKG)
 	@echo "playing a week of alerts with all plugs"
@@ -112,6 +112,11 @@ tidy-check: | need-go ## go.mod and go.sum are tidy, the modules unchanged
 	@echo "checking go.mod and go.sum"
 	@$(GO) mod tidy -diff
 	@$(GO) mod verify
+
+.PHONY: docs
+docs: deps-test ## the pages of Read the Docs into .cache/docs/, warnings are errors
+	@echo "building the documentation"
+	@PATH=/usr/bin:$$PATH sphinx-build -W --keep-going -q -b html -d .cache/doctrees docs .cache/docs
 
 .PHONY: cover
 cover: build deps-test ## test coverage, in total and as .cache/cover.html
