@@ -72,6 +72,9 @@ func wantsTLS(h api.HTTP) bool {
 	return h.TLS.Cert == "" && (!h.Loopback() || len(h.TLS.Hosts) > 0)
 }
 
+// Secure tells whether the REST API of this configuration speaks TLS.
+func (c *Config) Secure() bool { return c.HTTP.TLS.Cert != "" || wantsTLS(c.HTTP) }
+
 // certificate is the api's, from the site's own authority; nil where it brings
 // its own or needs none. Without either the api says what to do.
 func (s *Server) certificate() (func() (*tls.Certificate, error), error) {
