@@ -111,7 +111,8 @@ func (s *site) hear(m bus.Message) {
 	}
 }
 
-// until waits for a topic to be so.
+// until waits for a topic to be so; is may do something for it, and is asked again
+// when nothing comes of that.
 func (s *site) until(topic string, is func(string) bool) string {
 	s.t.Helper()
 	deadline := time.After(20 * time.Second)
@@ -124,6 +125,7 @@ func (s *site) until(topic string, is func(string) bool) string {
 		}
 		select {
 		case <-s.heard:
+		case <-time.After(200 * time.Millisecond):
 		case <-deadline:
 			s.mu.Lock()
 			defer s.mu.Unlock()

@@ -91,7 +91,7 @@ func (d *Desk) Enter(tx *bbolt.Tx, changes []engine.Change, now device.Micros) e
 			return err
 		}
 		for _, c := range changes {
-			if !w.wants(c) {
+			if !w.wants(c) && !q.owes(c) {
 				continue
 			}
 			if err := w.enter(q, c, now); err != nil {

@@ -12,7 +12,8 @@ import (
 	"github.com/wattline/wattline/shared/device"
 )
 
-// maxWaiting bounds the alerts that wait for one receiver.
+// maxWaiting bounds the alerts that wait for one receiver, those of one transaction
+// excepted.
 const maxWaiting = 10_000
 
 // The file: notify / <receiver> / queue / <alert's id> -> waiting
@@ -96,6 +97,13 @@ func (w *window) wants(c engine.Change) bool {
 		(len(c.Receivers) == 0 || slices.Contains(c.Receivers, w.Name))
 }
 
+// owes reports whether a receiver must hear of the end of what it was told of, or
+// is about to be, although the rule tells others by now.
+func (q queue) owes(c engine.Change) bool {
+	id := []byte(c.Alert.ID)
+	return c.Kind == engine.Ended && (q.told.Get(id) != nil || q.items.Get(id) != nil)
+}
+
 // enter puts a change into the queue, or together with what waits there already.
 func (w *window) enter(q queue, c engine.Change, now device.Micros) error {
 	key := []byte(c.Alert.ID)
@@ -119,7 +127,7 @@ func (w *window) enter(q queue, c engine.Change, now device.Micros) error {
 		after.Event = event
 		return w.put(q, after)
 	case queued:
-		w.add(-1)
+		q.items.Tx().OnCommit(func() { w.add(-1) })
 		return q.items.Delete(key)
 	default:
 		return nil
@@ -157,16 +165,16 @@ func (w *window) event(before Event, c engine.Change, told bool) Event {
 	}
 }
 
+// put counts when the transaction is committed: one that fails is tried again, for
+// as long as the disk is full.
 func (w *window) put(q queue, item waiting) error {
 	key := []byte(item.Alert.ID)
 	isNew := q.items.Get(key) == nil
 	w.mu.Lock()
 	full := isNew && w.waiting >= maxWaiting
-	if full {
-		w.omitted++
-	}
 	w.mu.Unlock()
 	if full {
+		q.items.Tx().OnCommit(w.omit)
 		return nil
 	}
 	text, err := json.Marshal(item)
@@ -174,9 +182,15 @@ func (w *window) put(q queue, item waiting) error {
 		return err
 	}
 	if isNew {
-		w.add(1)
+		q.items.Tx().OnCommit(func() { w.add(1) })
 	}
 	return q.items.Put(key, text)
+}
+
+func (w *window) omit() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.omitted++
 }
 
 func (w *window) add(n int) {
