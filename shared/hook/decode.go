@@ -8,14 +8,13 @@ import (
 
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/device"
+	"github.com/wattline/wattline/shared/hook/scan"
 	"github.com/wattline/wattline/shared/senml"
 )
 
-// Bounds of what is taken for a reading: times from 2000-01-01 to an hour from
-// now, as the storing hook takes them.
+// Bounds, in bytes, of what names readings. Their times are those that the storing
+// hook takes.
 const (
-	earliest       = device.Micros(946_684_800_000_000)
-	ahead          = time.Hour
 	maxMeasurement = 255
 	maxTopic       = 1024
 )
@@ -53,6 +52,7 @@ type Delivery struct {
 
 // Decode reads a message of data/<source>/<hook>/... or state/<gateway>/<device
 // id>. An error wraps [ErrMalformed] and means that nothing of the message counts.
+// Who reads many messages holds a [Decoder].
 func Decode(m bus.Message, now time.Time) (Delivery, error) {
 	d := Delivery{Topic: m.Topic, Retained: m.Retained}
 	if len(m.Topic) > maxTopic {
@@ -65,9 +65,9 @@ func Decode(m bus.Message, now time.Time) (Delivery, error) {
 		err = d.readData(m)
 	}
 	if err == nil {
-		latest := device.MicrosOf(now.Add(ahead))
+		latest := device.MicrosOf(now) + scan.Ahead
 		for _, r := range d.Readings {
-			if r.Time < earliest || r.Time > latest {
+			if r.Time < scan.Earliest || r.Time > latest {
 				err = fmt.Errorf("%v/%s: time %v is not between 2000-01-01 and an hour from now", r.Device, r.Measurement, r.Time.Time())
 				break
 			}

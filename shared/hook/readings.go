@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -114,19 +115,20 @@ func (r *reader) take(m bus.Message) {
 }
 
 func (r *reader) work(ctx context.Context) {
+	var decoder Decoder
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case m := <-r.queue.Next():
 			r.queue.Took(m)
-			r.handle(ctx, m)
+			r.handle(ctx, &decoder, m)
 		}
 	}
 }
 
-func (r *reader) handle(ctx context.Context, m bus.Message) {
-	d, err := Decode(m, time.Now())
+func (r *reader) handle(ctx context.Context, decoder *Decoder, m bus.Message) {
+	d, err := decoder.Decode(m, time.Now())
 	if err != nil {
 		count(r.Malformed)
 		if r.sparing.May("malformed " + d.Source) {
@@ -135,6 +137,7 @@ func (r *reader) handle(ctx context.Context, m bus.Message) {
 		}
 		return
 	}
+	d.Readings = slices.Clone(d.Readings) // Handle may keep them
 	err = r.guard(ctx, d)
 	if err != nil && !errors.Is(err, ErrQuarantined) {
 		count(r.Failed)

@@ -222,7 +222,7 @@ func (d *decoder) resolve(r record) (Record, bool, error) {
 			return Record{}, false, errors.New("base value and value add up to infinity")
 		}
 	}
-	if err := checkName(out.Name); err != nil {
+	if err := CheckName(out.Name); err != nil {
 		return Record{}, false, err
 	}
 	at, err := d.baseTime.plus(r.time)
@@ -233,8 +233,9 @@ func (d *decoder) resolve(r record) (Record, bool, error) {
 	return out, true, nil
 }
 
-// checkName holds RFC 8428 section 4.5.1.
-func checkName(name string) error {
+// CheckName says why a resolved name is none (RFC 8428 section 4.5.1); nil when it
+// is one. How long it may be is for others to say.
+func CheckName(name string) error {
 	if name == "" {
 		return errors.New("no name")
 	}

@@ -54,7 +54,7 @@ func check(r Record) error {
 	if math.IsNaN(r.Value) || math.IsInf(r.Value, 0) {
 		return fmt.Errorf("%s: value %v is no number", r.Name, r.Value)
 	}
-	return checkName(r.Name)
+	return CheckName(r.Name)
 }
 
 // secondary reports whether a pack uses a unit of RFC 8798; Wh is the only one

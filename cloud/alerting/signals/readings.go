@@ -11,7 +11,6 @@ import (
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
-	"github.com/wattline/wattline/shared/hook"
 	"github.com/wattline/wattline/shared/senml"
 )
 
@@ -23,7 +22,7 @@ const (
 // hearData takes readings of any source. A batch that a gateway sends again,
 // because nobody has answered it, is told once.
 func (s *Signals) hearData(m bus.Message) error {
-	d, err := hook.Decode(m, s.now.Time())
+	d, err := s.decoder.Decode(m, s.now.Time())
 	if err != nil {
 		return err
 	}

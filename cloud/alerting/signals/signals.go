@@ -39,6 +39,7 @@ var (
 type Signals struct {
 	log       *slog.Logger
 	sparing   hook.Sparing
+	decoder   hook.Decoder
 	malformed int
 
 	house    *house

@@ -48,7 +48,7 @@ func Heads(h *Hook) (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, q := range h.idle {
-		n += len(q.young) + len(q.old)
+		n += q.reader.Learned()
 	}
 	return n
 }

@@ -14,28 +14,6 @@ type head struct {
 	read   uint64 // the last message that it was looked for in
 }
 
-// head finds that of a name and a unit.
-func (q *quick) head(name, unit []byte) (*head, bool) {
-	if len(q.base.name)+len(name)+len(unit) >= maxHeadKey {
-		return nil, false
-	}
-	q.key = append(append(append(append(q.key[:0], q.base.name...), name...), 0), unit...)
-	if h, ok := q.young[string(q.key)]; ok {
-		return h, true
-	}
-	h, ok := q.old[string(q.key)]
-	if !ok {
-		if h, ok = learn(q.key[:len(q.key)-len(unit)-1], unit); !ok {
-			return nil, false
-		}
-	}
-	if len(q.young) >= maxHeads {
-		q.old, q.young = q.young, make(map[string]*head)
-	}
-	q.young[string(q.key)] = h
-	return h, true
-}
-
 // meet notes a series that the source of the message has not had before. Nearly
 // always it is on the shelf where it was found the last time.
 func (q *quick) meet(h *head) {
@@ -50,18 +28,13 @@ func (q *quick) meet(h *head) {
 	q.fresh = append(q.fresh, h.series)
 }
 
-// learn makes a line of a record with name and unit, and cuts it at the value.
-func learn(name, unit []byte) (*head, bool) {
-	const end = "0 1000000000000000\n"
-	pack := append(append([]byte(`[{"t":1000000000,"v":0,"n":"`), name...), `","u":"`...)
-	records, err := senml.Decode(append(append(pack, unit...), `"}]`...), 1)
-	if err != nil || len(records) != 1 {
-		return nil, false
-	}
-	text, err := Points(nil, records)
+// learn makes the line of a record, and cuts it at the value.
+func learn(r senml.Record) (head, bool) {
+	const end = "0 0\n"
+	text, err := Points(nil, []senml.Record{r})
 	if err != nil || !bytes.HasSuffix(text, []byte(end)) {
-		return nil, false
+		return head{}, false
 	}
-	series, err := seriesOf(records[0])
-	return &head{text: string(text[:len(text)-len(end)]), series: series}, err == nil
+	series, err := seriesOf(r)
+	return head{text: string(text[:len(text)-len(end)]), series: series}, err == nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/wattline/wattline/cloud/influx/line"
 	"github.com/wattline/wattline/shared/device"
 	"github.com/wattline/wattline/shared/hook"
+	"github.com/wattline/wattline/shared/hook/scan"
 	"github.com/wattline/wattline/shared/senml"
 )
 
@@ -104,16 +105,11 @@ func fieldOf(r senml.Record) (line.Field, error) {
 	}
 }
 
-// Accepted times: from 2000-01-01 to an hour from now. Whether a record is
-// accepted may depend on the clock; what it becomes may not.
-const (
-	earliest = device.Micros(946_684_800_000_000)
-	ahead    = device.Micros(3_600_000_000)
-)
-
+// checkTimes holds the times that are accepted. Whether a record is accepted may
+// depend on the clock; what it becomes may not.
 func checkTimes(records []senml.Record, now device.Micros) error {
 	for i, r := range records {
-		if r.Absolute && (r.Time < earliest || r.Time > now+ahead) {
+		if r.Absolute && (r.Time < scan.Earliest || r.Time > now+scan.Ahead) {
 			return fmt.Errorf("record %d: %q: time %v is not between 2000-01-01 and an hour from now", i, r.Name, r.Time.Time())
 		}
 	}

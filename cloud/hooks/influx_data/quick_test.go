@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	influxdata "github.com/wattline/wattline/cloud/hooks/influx_data"
@@ -51,7 +52,8 @@ func TestTheShortWayGivesUpOnTheUnusual(t *testing.T) {
 		"negative time": `{"data":[{"n":"sp_g1/x","bt":1593599018,"t":-1,"v":1}]}`, "seven decimals": `{"data":[{"n":"sp_g1/x","t":1593599018.1234567,"v":1}]}`,
 		"the future": `{"data":[{"n":"sp_g1/x","t":1993599018,"v":1}]}`, "no such id": `{"data":[{"n":"sp_g01/x","t":1593599018,"v":1}]}`, "no data": `{"id":"x"}`,
 		"data twice": `{"data":[],"data":[]}`, "another key": `{"data":[],"Data":[]}`, "id null": `{"id":null,"data":[]}`, "a batch that is none": `{"batch":{"previous":1},"data":[]}`,
-		"a tail": `{"data":[]}x`, "cut off": `{"data":[{"n":"sp_g1/x"`, "an open batch": `{"batch":{"x":"}`, "nothing": ``, "not UTF-8": "{\"id\":\"\xff\",\"data\":[]}",
+		"a tail": `{"data":[]}x`, "cut off": `{"data":[{"n":"sp_g1/x"`, "an open batch": `{"batch":{"x":"}`, "nothing": ``,
+		"names much longer than the pack": `{"data":[{"bn":"sp_g1/` + strings.Repeat("x", 200) + `","bt":1593599018,"v":1}` + strings.Repeat(`,{"v":1}`, 300) + `]}`, "not UTF-8": "{\"id\":\"\xff\",\"data\":[]}",
 	} {
 		if both(t, []byte(payload)) {
 			t.Errorf("%s: read the short way", name)
