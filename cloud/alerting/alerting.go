@@ -61,7 +61,8 @@ type Alerting struct {
 	revision uint64
 	unsaved  []engine.Change
 	windows  []engine.Maintenance
-	recent   []contract.Alert // ended within the last recentFor
+	recent   []ended // within the last recentFor
+	rehoused device.Micros
 
 	publishing
 }
@@ -105,12 +106,23 @@ func prepare(cfg Config, data string, reg *metrics.Registry, log *slog.Logger) *
 		},
 	}
 	a.heard = sync.OnceFunc(func() { close(a.hears) })
-	reg.CounterFunc("wattline_alerting_malformed_total", "Messages that say nothing, or more than there is room for.", func() float64 {
+	a.count(reg, "wattline_alerting_malformed_total", "Messages that say nothing, or more than there is room for.", func() int { return a.signals.Malformed() })
+	a.count(reg, "wattline_alerting_unwatched_total", "Values that nobody looked at: their source, or all, have more series than are watched.", func() int { return a.engine.Dropped() })
+	a.count(reg, "wattline_alerting_foreign_total", "Values of a place that another source than its own gateway sent; they say nothing.", func() int { return a.engine.Foreign() })
+	return a
+}
+
+// count has what the engine and its samples count shown; nothing before they are
+// there.
+func (a *Alerting) count(reg *metrics.Registry, name, help string, n func() int) {
+	reg.CounterFunc(name, help, func() float64 {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		return float64(a.signals.Malformed())
+		if a.engine == nil {
+			return 0
+		}
+		return float64(n())
 	})
-	return a
 }
 
 // open begins with the rules and alerts as they were.

@@ -1,6 +1,7 @@
 package alerting
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,7 +18,7 @@ import (
 // maxAtOnce bounds the alerts that one command hushes.
 const maxAtOnce = 10_000
 
-func listAlerts(a *Alerting, r contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
+func listAlerts(_ context.Context, a *Alerting, r contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
 	filter, err := filterOf(r.Filter)
 	if err != nil {
 		return answer, err
@@ -26,12 +27,12 @@ func listAlerts(a *Alerting, r contract.RegistryRequest) (answer contract.Regist
 	return contract.RegistryAnswer{Content: text(page), Next: next}, err
 }
 
-func getAlert(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
+func getAlert(_ context.Context, a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
 	alert, err := a.archive.Get(r.Key)
 	return contract.RegistryAnswer{Content: text(alert)}, err
 }
 
-func statistics(a *Alerting, r contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
+func statistics(_ context.Context, a *Alerting, r contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
 	filter, err := filterOf(r.Filter)
 	if err != nil {
 		return answer, err
@@ -124,13 +125,13 @@ func parseTime(s string) (at device.Micros, err error) {
 	return at, nil
 }
 
-func acknowledge(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
+func acknowledge(_ context.Context, a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
 	return a.hush(r, "acknowledge alert", func(id string, now device.Micros) (engine.Change, error) {
 		return a.engine.Hush(id, contract.Hushed{Who: r.Who, Reason: r.Reason, At: now}, now)
 	})
 }
 
-func snooze(a *Alerting, r contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
+func snooze(_ context.Context, a *Alerting, r contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
 	var until struct {
 		Until device.Micros `json:"until"`
 	}
@@ -145,7 +146,7 @@ func snooze(a *Alerting, r contract.RegistryRequest) (answer contract.RegistryAn
 	})
 }
 
-func wake(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
+func wake(_ context.Context, a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
 	return a.hush(r, "wake alert", func(id string, now device.Micros) (engine.Change, error) { return a.engine.Wake(id, now) })
 }
 
@@ -164,9 +165,12 @@ func (a *Alerting) hush(r contract.RegistryRequest, what string, do func(id stri
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.micros()
-	before := a.engine.Firing()
+	before := make([]contract.Alert, 0, len(ids))
 	changes, after, audits := []engine.Change{}, []contract.Alert{}, []contract.Audited{}
 	for _, id := range ids {
+		if alert, fires := a.engine.Alert(id); fires {
+			before = append(before, alert)
+		}
 		c, err := do(id, now)
 		if err != nil && r.Key != "" {
 			return answer, err

@@ -60,7 +60,7 @@ func (d *Driven) Kill() error { return d.a.archive.Close() }
 
 // Do does what a request asks.
 func (d *Driven) Do(resource string, r contract.RegistryRequest) contract.RegistryAnswer {
-	return d.a.answer(resource, r)
+	return d.a.answer(context.Background(), resource, r)
 }
 
 // Mend gives the disk back after Kill, with what was written until then.
@@ -77,3 +77,6 @@ func (d *Driven) Firing() []contract.Alert { return d.a.engine.Firing() }
 
 // TellState adds a receiver that is told what fires.
 func (d *Driven) TellState(s stateful) { d.a.states = append(d.a.states, s) }
+
+// Current is what receivers are told that are told a state.
+func (d *Driven) Current() []contract.Alert { return d.a.current() }

@@ -2,7 +2,7 @@ package alerting
 
 import (
 	"context"
-	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,9 +17,18 @@ import (
 const (
 	alertsPrefix = "alerts/"
 	alertsFilter = "alerts/#"
-	// recentFor is how long senders that tell a state tell that something is over.
+	// recentFor is how long senders that tell a state tell that something is over,
+	// and maxRecent of how much.
 	recentFor = 5 * 60 * 1_000_000
+	maxRecent = 10_000
 )
+
+// ended is an alert that is over, and when the cloud learned that: it may have
+// been over for long.
+type ended struct {
+	alert contract.Alert
+	at    device.Micros
+}
 
 // stateful is a sender that tells what fires now, again and again, rather than
 // what changed.
@@ -129,37 +138,26 @@ func (a *Alerting) stale(m bus.Message) bool {
 	if !strings.HasPrefix(m.Topic, alertsPrefix) {
 		return false
 	}
-	var kept contract.Alert
-	if len(m.Payload) == 0 || json.Unmarshal(m.Payload, &kept) == nil && a.fires(m.Topic) {
-		return true
+	rule, subject, _ := strings.Cut(m.Topic[len(alertsPrefix):], "/")
+	if len(m.Payload) > 0 && !a.engine.Fires(rule, subject) {
+		a.put(m.Topic, nil)
 	}
-	a.put(m.Topic, nil)
-	return true
-}
-
-func (a *Alerting) fires(topic string) bool {
-	for _, alert := range a.engine.Firing() {
-		if topicOf(alert) == topic {
-			return true
-		}
-	}
-	return false
+	return true // what fires is published anew on each connection, whatever was kept
 }
 
 // current is what fires, and what has ended a short while ago.
 func (a *Alerting) current() []contract.Alert {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return append(a.engine.Firing(), a.recent...)
+	all := a.engine.Firing()
+	for _, e := range a.recent {
+		all = append(all, e.alert)
+	}
+	return all
 }
 
 // forgetRecent forgets what ended longer ago.
 func (a *Alerting) forgetRecent(now device.Micros) {
-	kept := a.recent[:0]
-	for _, alert := range a.recent {
-		if now-alert.Ended < recentFor {
-			kept = append(kept, alert)
-		}
-	}
-	a.recent = kept
+	a.recent = slices.DeleteFunc(a.recent, func(e ended) bool { return now-e.at >= recentFor || e.at > now })
+	a.recent = a.recent[max(0, len(a.recent)-maxRecent):]
 }

@@ -57,7 +57,20 @@ func (a *Alerting) hear(m bus.Message) {
 	if a.stale(m) {
 		return
 	}
-	a.judge(a.signals.Hear(m, now), now)
+	samples := a.signals.Hear(m, now)
+	if since := now - a.rehoused; len(samples) > 0 && (since < 0 || since >= device.Micros(tickEvery.Microseconds())) {
+		a.rehouse(now) // the first sample after a start is of a place that was told before it
+	}
+	a.judge(samples, now)
+}
+
+// rehouse lets the engine look at the house anew, which takes a while where it is
+// large.
+func (a *Alerting) rehouse(now device.Micros) {
+	if a.signals.Changed() {
+		a.rehoused = now
+		a.change(a.engine.Rehouse(now))
+	}
 }
 
 // tick lets time pass.
@@ -65,9 +78,7 @@ func (a *Alerting) tick() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.micros()
-	if a.signals.Changed() {
-		a.change(a.engine.Rehouse(now))
-	}
+	a.rehouse(now)
 	a.judge(a.signals.Tick(now), now)
 	a.judge(a.signals.TakeReceivers(a.failing(), now), now)
 	a.change(a.engine.Tick(now)) // and what could not be written before
@@ -138,14 +149,14 @@ func (a *Alerting) keep(changes []engine.Change, audits ...contract.Audited) err
 		a.log.Info("alerts are written again", slog.Int("waited", n))
 	}
 	a.unsaved = nil
-	a.counted.firing.Set(float64(len(a.engine.Firing())))
+	a.counted.firing.Set(float64(a.engine.Alerts()))
 	for _, c := range all {
 		if c.Kind == engine.Late {
 			continue
 		}
 		a.publish(c.Alert)
 		if c.Kind == engine.Ended {
-			a.recent = append(a.recent, c.Alert)
+			a.recent = append(a.recent, ended{c.Alert, now})
 		}
 	}
 	a.desk.Poke()

@@ -11,7 +11,7 @@ import (
 // off end; those of rules that have changed fire on until a sample says that they
 // are over; what was pending under a changed condition begins anew.
 func (e *Engine) SetRules(file rule.File, now device.Micros) []Change {
-	e.now = max(e.now, now)
+	e.advance(now)
 	e.adopt(file)
 	e.out = e.out[:0]
 	byName := make(map[string]*rule.Rule)
@@ -36,7 +36,7 @@ func (e *Engine) SetRules(file rule.File, now device.Micros) []Change {
 // Rehouse looks anew at what the house says, after places or gateways have
 // changed: what is gone from a whole house can be in no trouble any more.
 func (e *Engine) Rehouse(now device.Micros) []Change {
-	e.now = max(e.now, now)
+	e.advance(now)
 	e.setZone()
 	e.out = e.out[:0]
 	for k, i := range e.instances {
@@ -49,7 +49,7 @@ func (e *Engine) Rehouse(now device.Micros) []Change {
 }
 
 // stands reports whether a subject is still there. Devices of agents that are no
-// gateways stand in no registry.
+// gateways stand in no registry, unless they stood there once.
 func (e *Engine) stands(i *instance) bool {
 	switch i.subject.kind() {
 	case rule.OfGateway:
@@ -60,7 +60,7 @@ func (e *Engine) stands(i *instance) bool {
 			return true
 		}
 		_, fromGateway := e.house.Gateway(i.source)
-		return !fromGateway
+		return !fromGateway && !i.placed
 	default:
 		return true
 	}
@@ -77,13 +77,16 @@ func (e *Engine) drop(k instanceKey, i *instance) {
 // rewatch matches rules and series anew.
 func (e *Engine) rewatch() {
 	kept := make(map[*instance]bool)
+	e.forgetGone()
+	e.held.clear()
 	for k, s := range e.series {
 		e.watch(k, s)
+		e.hold(k, s)
 		for _, i := range s.watched {
 			kept[i] = true
 		}
 		if len(s.watched) == 0 && len(e.bySignal[k.signal]) == 0 {
-			delete(e.series, k)
+			e.release(k, s)
 		}
 	}
 	if !e.house.Whole() {

@@ -36,21 +36,23 @@ func (e *Engine) cover(parent, i *instance) {
 		return // it waits
 	}
 	i.coveredBy = parent
+	if parent.symptoms == nil {
+		parent.symptoms = make(map[*instance]struct{})
+	}
+	parent.symptoms[i] = struct{}{}
 	parent.covers.add(i.subject.String())
 	parent.covers.list(parent.alert)
 	parent.news = true
 }
 
 // uncover lets what an alert covered hold anew.
-func (e *Engine) uncover(parent *instance) {
-	if !e.parents[parent.rule.Name] {
-		return
-	}
-	for _, i := range e.instances {
+func uncover(parent *instance) {
+	for i := range parent.symptoms {
 		if i.coveredBy == parent {
 			i.run, i.ripe, i.coveredBy = run{}, false, nil
 		}
 	}
+	parent.symptoms = nil
 }
 
 // listCovered names the devices of a gateway that is in trouble as a whole.

@@ -4,15 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/wattline/wattline/cloud/alerting/rule"
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
 )
-
-// MaxSeries bounds what is watched: series are made by whoever publishes.
-const MaxSeries = 500_000
 
 // Kind says what happened to an alert.
 type Kind string
@@ -45,10 +43,14 @@ type Engine struct {
 	calendars map[string]rule.Calendar
 	parents   map[string]bool // rules that cover others
 	series    map[key]*series
+	held      held
 	instances map[instanceKey]*instance
+	firing    map[string]*instance // by rule/subject
 	mute      []Maintenance
 	now       device.Micros // the newest time that was told
-	dropped   int           // samples of series beyond MaxSeries
+	swept     device.Micros // when silent series were looked for
+	dropped   int           // samples of series beyond the bounds
+	foreign   int           // samples of places from others than their gateway
 	out       []Change
 }
 
@@ -65,13 +67,19 @@ type instanceKey struct {
 // series is one signal of one subject, and the rules that watch it.
 type series struct {
 	last    device.Micros // measurement time of the newest sample
+	heard   device.Micros // cloud's time of the newest sample
 	watched []*instance
 	source  string
+	owner   string // the gateway of the place; "" when anybody may tell of it
+	placed  bool   // it is, or was, about a place
 }
 
 // New watches by the rules of a file without mistakes.
 func New(file rule.File, house House) *Engine {
-	e := &Engine{house: house, series: make(map[key]*series), instances: make(map[instanceKey]*instance)}
+	e := &Engine{
+		house: house, series: make(map[key]*series), held: held{of: make(map[string]int)},
+		instances: make(map[instanceKey]*instance), firing: make(map[string]*instance),
+	}
 	e.adopt(file)
 	return e
 }
@@ -101,31 +109,28 @@ func (e *Engine) setZone() {
 	}
 }
 
-// Dropped counts the samples that were not watched because too much is.
-func (e *Engine) Dropped() int { return e.dropped }
-
-// Watched counts the series.
-func (e *Engine) Watched() int { return len(e.series) }
-
 // Take looks at a sample that came at now, and gives what it changed. Samples of
-// nothing that a rule watches cost nothing.
+// nothing that a rule watches cost nothing. One of a place that its own gateway did
+// not send says nothing. One that is dated ahead of now counts as of now: a clock
+// that goes fast must not make what comes after it the past.
 func (e *Engine) Take(s Sample, now device.Micros) []Change {
-	e.now = max(e.now, now)
+	e.advance(now)
 	rules := e.bySignal[s.Signal]
 	if len(rules) == 0 {
 		return nil
 	}
 	k := key{s.Signal, s.Subject}
 	at := e.series[k]
-	if at == nil {
-		if len(e.series) >= MaxSeries {
-			e.dropped++
+	switch {
+	case at == nil:
+		if at = e.admit(k, s.Gateway); at == nil {
 			return nil
 		}
-		at = &series{source: s.Gateway}
-		e.series[k] = at
-		e.watch(k, at)
+	case at.owner != "" && at.owner != s.Gateway:
+		e.foreign++
+		return nil
 	}
+	at.heard, s.At = e.now, min(s.At, e.now)
 	e.out = e.out[:0]
 	inOrder := s.At > at.last
 	for _, i := range at.watched {
@@ -145,6 +150,10 @@ func (e *Engine) Take(s Sample, now device.Micros) []Change {
 func (e *Engine) watch(k key, at *series) {
 	at.watched = at.watched[:0]
 	w := e.where(k.subject, at.source)
+	at.placed = at.placed || w.placed
+	if at.owner = ""; !k.isFact() && w.place.Gateway != "" {
+		at.owner, at.source = w.place.Gateway, w.place.Gateway
+	}
 	for _, r := range e.bySignal[k.signal] {
 		if !fits(&r.Select, k.subject, w) {
 			continue
@@ -154,7 +163,7 @@ func (e *Engine) watch(k key, at *series) {
 			i = &instance{subject: k.subject}
 			e.instances[instanceKey{r.Name, k.subject}] = i
 		}
-		i.rule, i.source, i.known = r, at.source, max(i.known, e.now)
+		i.rule, i.source, i.known, i.placed = r, at.source, max(i.known, e.now), at.placed
 		i.limit, i.unplaced = limitOf(&r.Condition, w.place), r.Condition.AboveMaxPower != nil && !w.placed
 		at.watched = append(at.watched, i)
 	}
@@ -163,11 +172,12 @@ func (e *Engine) watch(k key, at *series) {
 // Tick lets time pass: what is absent, what is over by itself, whose snooze ends.
 // Call it every second or so.
 func (e *Engine) Tick(now device.Micros) []Change {
-	e.now = max(e.now, now)
+	e.advance(now)
 	e.out = e.out[:0]
 	for _, i := range e.instances {
 		e.lapse(i)
 	}
+	e.forgetSilent()
 	return e.sorted()
 }
 
@@ -179,19 +189,40 @@ func (e *Engine) sorted() []Change {
 
 // Firing are the alerts that fire, sorted by id. They are copies.
 func (e *Engine) Firing() []contract.Alert {
-	var all []contract.Alert
-	for _, i := range e.instances {
-		if i.alert != nil {
-			all = append(all, *i.alert)
-		}
+	all := make([]contract.Alert, 0, len(e.firing))
+	for _, i := range e.firing {
+		all = append(all, *i.alert)
 	}
 	slices.SortFunc(all, func(a, b contract.Alert) int { return cmp.Compare(a.ID, b.ID) })
 	return all
 }
 
-func alertID(r *rule.Rule, s Subject, since device.Micros) string {
-	return fmt.Sprintf("%s/%s/%d", r.Name, s, since)
+// Alerts counts those that fire.
+func (e *Engine) Alerts() int { return len(e.firing) }
+
+// Fires reports whether a rule fires for a subject.
+func (e *Engine) Fires(rule, subject string) bool { return e.firing[rule+"/"+subject] != nil }
+
+// Alert gives a copy of one that fires.
+func (e *Engine) Alert(id string) (a contract.Alert, ok bool) {
+	if i := e.byID(id); i != nil {
+		return *i.alert, true
+	}
+	return a, false
 }
+
+func (e *Engine) byID(id string) *instance {
+	i := e.firing[id[:max(0, strings.LastIndexByte(id, '/'))]]
+	if i == nil || i.alert.ID != id {
+		return nil
+	}
+	return i
+}
+
+// alertID begins with what e.firing is indexed by.
+func alertID(i *instance, since device.Micros) string { return fmt.Sprintf("%s/%d", i.name(), since) }
+
+func (i *instance) name() string { return i.rule.Name + "/" + i.subject.String() }
 
 func micros[D rule.Duration | time.Duration](d D) device.Micros {
 	return device.Micros(time.Duration(d).Microseconds())

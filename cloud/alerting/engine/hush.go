@@ -42,11 +42,11 @@ func (e *Engine) maintained(i *instance, a *contract.Alert) *contract.Hushed {
 
 // Hush acknowledges an alert (until 0), or lets it sleep until a time.
 func (e *Engine) Hush(id string, h contract.Hushed, now device.Micros) (Change, error) {
-	e.now = max(e.now, now)
+	e.advance(now)
 	if h.Until != 0 && h.Until <= e.now {
 		return Change{}, fmt.Errorf("%s: sleep until a time that is over", id)
 	}
-	i := e.firing(id)
+	i := e.byID(id)
 	if i == nil {
 		return Change{}, fmt.Errorf("%s: %w", id, ErrNotFiring)
 	}
@@ -59,8 +59,8 @@ func (e *Engine) Hush(id string, h contract.Hushed, now device.Micros) (Change, 
 
 // Wake takes an acknowledgement or a snooze away.
 func (e *Engine) Wake(id string, now device.Micros) (Change, error) {
-	e.now = max(e.now, now)
-	i := e.firing(id)
+	e.advance(now)
+	i := e.byID(id)
 	if i == nil {
 		return Change{}, fmt.Errorf("%s: %w", id, ErrNotFiring)
 	}
@@ -69,29 +69,13 @@ func (e *Engine) Wake(id string, now device.Micros) (Change, error) {
 }
 
 // TakeBack undoes Hush and Wake that could not be written: alerts that still fire
-// are hushed as they were when [Engine.Firing] gave before.
+// are hushed as they were when [Engine.Alert] gave before.
 func (e *Engine) TakeBack(before []contract.Alert) {
-	was := make(map[string]contract.Alert, len(before))
 	for _, a := range before {
-		was[a.ID] = a
-	}
-	for _, i := range e.instances {
-		if i.alert == nil {
-			continue
-		}
-		if a, known := was[i.alert.ID]; known {
+		if i := e.byID(a.ID); i != nil {
 			i.alert.Hushed, i.alert.State = a.Hushed, a.State
 		}
 	}
-}
-
-func (e *Engine) firing(id string) *instance {
-	for _, i := range e.instances {
-		if i.alert != nil && i.alert.ID == id {
-			return i
-		}
-	}
-	return nil
 }
 
 func (e *Engine) updated(i *instance) Change {

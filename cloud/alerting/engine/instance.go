@@ -27,6 +27,7 @@ type instance struct {
 	rule    *rule.Rule
 	subject Subject
 	source  string
+	placed  bool // it is, or was, about a place
 	limit   *float64
 	// unplaced means that the limit is the place's, which nobody has told yet: what
 	// is measured is neither bad nor good.
@@ -51,8 +52,9 @@ type instance struct {
 
 	alert    *contract.Alert
 	covers   covered
-	news     bool          // what it covers has grown
-	calm     device.Micros // since when it is good while it flaps; 0 when it is bad
+	symptoms map[*instance]struct{} // that it has explained since it fires
+	news     bool                   // what it covers has grown
+	calm     device.Micros          // since when it is good while it flaps; 0 when it is bad
 	raises   []device.Micros
 	reminded device.Micros // cloud's time
 }

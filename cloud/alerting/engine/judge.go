@@ -146,6 +146,7 @@ func (e *Engine) raise(i *instance) {
 	e.listCovered(i, &a)
 	a.Hushed = e.maintained(i, &a)
 	i.alert, i.ripe, i.calm, i.reminded = &a, false, 0, e.now
+	e.firing[i.name()] = i
 	e.tell(kind, i)
 }
 
@@ -157,7 +158,7 @@ func (e *Engine) alertOf(i *instance, since device.Micros) contract.Alert {
 		unit = signal.Unit
 	}
 	a := contract.Alert{
-		ID: alertID(i.rule, i.subject, since), Rule: i.rule.Name, Severity: i.rule.Severity,
+		ID: alertID(i, since), Rule: i.rule.Name, Severity: i.rule.Severity,
 		Subject: i.subject.String(), Device: i.subject.Device, Gateway: w.gateway, Floor: w.floor, Label: w.label,
 		Since: since, Unit: unit, Advice: i.rule.Advice,
 	}
@@ -172,8 +173,9 @@ func (e *Engine) alertOf(i *instance, since device.Micros) contract.Alert {
 func (e *Engine) end(i *instance, at device.Micros) {
 	i.alert.State, i.alert.Ended = contract.Resolved, max(at, i.alert.Since)
 	e.tell(Ended, i)
+	delete(e.firing, i.name())
 	i.alert, i.covers, i.run, i.ripe, i.calm, i.news = nil, nil, run{}, false, 0, false
-	e.uncover(i)
+	uncover(i)
 }
 
 // history tells of what was over before anybody could know.

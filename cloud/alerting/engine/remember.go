@@ -15,6 +15,7 @@ type Remembered struct {
 	Device  device.ID       `json:"device,omitzero"`
 	Gateway string          `json:"gateway,omitempty"`
 	Source  string          `json:"source,omitempty"`
+	Placed  bool            `json:"placed,omitempty"` // in the registry
 	Since   device.Micros   `json:"since,omitempty"`
 	Bad     device.Micros   `json:"bad,omitempty"` // newest bad sample
 	Last    device.Micros   `json:"last"`
@@ -38,7 +39,7 @@ func (e *Engine) Remember() []Remembered {
 			continue // what is absent sends nothing by which it would be found again
 		}
 		r := Remembered{
-			Rule: k.rule, Device: k.subject.Device, Gateway: k.subject.Gateway, Source: i.source, Since: i.run.since, Bad: i.run.last,
+			Rule: k.rule, Device: k.subject.Device, Gateway: k.subject.Gateway, Source: i.source, Placed: i.placed, Since: i.run.since, Bad: i.run.last,
 			Last: i.last, Step: i.step, At: i.memory.at, Value: i.memory.value, Text: i.memory.text, Ripe: i.ripe, Calm: i.calm,
 			Raises: i.raises, Told: i.reminded,
 		}
@@ -55,7 +56,7 @@ func (e *Engine) Remember() []Remembered {
 // Recall goes on with what an engine remembered; call it once, before the first
 // sample. Alerts of rules that there are no more end.
 func (e *Engine) Recall(all []Remembered, now device.Micros) []Change {
-	e.now = max(e.now, now)
+	e.advance(now)
 	e.out = e.out[:0]
 	byName := make(map[string]*rule.Rule)
 	for _, r := range e.rules {
@@ -63,7 +64,7 @@ func (e *Engine) Recall(all []Remembered, now device.Micros) []Change {
 	}
 	for _, m := range all {
 		i := &instance{
-			rule: byName[m.Rule], subject: Subject{m.Device, m.Gateway}, source: m.Source, known: now, heard: now, run: run{m.Since, m.Bad}, last: m.Last, step: m.Step,
+			rule: byName[m.Rule], subject: Subject{m.Device, m.Gateway}, source: m.Source, placed: m.Placed, known: now, heard: now, run: run{m.Since, m.Bad}, last: m.Last, step: m.Step,
 			memory: memory{m.At, m.Value, m.Text}, ripe: m.Ripe, calm: m.Calm, raises: m.Raises, reminded: m.Told, alert: m.Alert, covers: make(covered),
 		}
 		if i.rule == nil {
@@ -74,18 +75,20 @@ func (e *Engine) Recall(all []Remembered, now device.Micros) []Change {
 			continue
 		}
 		if i.alert != nil {
+			e.firing[i.name()] = i
 			for _, subject := range i.alert.Covers {
 				i.covers.add(subject)
 			}
 		}
 		e.instances[instanceKey{m.Rule, i.subject}] = i
 		k := key{i.rule.Signal, i.subject}
-		if e.series[k] == nil && len(e.series) < MaxSeries {
-			e.series[k] = &series{source: m.Source}
+		s := e.series[k]
+		if s == nil { // as many as there were
+			s = &series{source: m.Source, heard: e.now}
+			e.series[k] = s
+			e.hold(k, s)
 		}
-		if s := e.series[k]; s != nil {
-			s.last = max(s.last, m.Last)
-		}
+		s.last, s.placed = max(s.last, min(m.Last, e.now)), s.placed || m.Placed
 	}
 	for k, s := range e.series {
 		e.watch(k, s)
