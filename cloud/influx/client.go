@@ -37,6 +37,7 @@ type Client struct {
 	known     atomic.Pointer[server] // nil: to be asked again
 	bodyLimit atomic.Int64           // learned from 413; 0: none seen
 	whenStuck func()
+	epoch     string // the unit of times in answers, as /query names it
 }
 
 // Option changes a Client that New makes.
@@ -46,6 +47,15 @@ type Option func(*Client)
 // to repeat until it is started again: after a full disk. f must not block and
 // is called at each such write; influxd.Server.Heal is made for it.
 func WhenStuck(f func()) Option { return func(c *Client) { c.whenStuck = f } }
+
+// InNanoseconds has the times of writes and queries in nanoseconds, as InfluxDB
+// keeps them. It is for copies of what others may have written.
+func InNanoseconds() Option {
+	return func(c *Client) {
+		c.options.SetPrecision(time.Nanosecond)
+		c.epoch = "ns"
+	}
+}
 
 // New makes a client. It does not touch the network, so that a program starts
 // before its database does; Ping tells whether the server is there.
@@ -75,6 +85,7 @@ func New(cfg Config, options ...Option) (*Client, error) {
 		writes:    make(turns, cfg.MaxConcurrentWrites),
 		queries:   make(turns, cfg.MaxConcurrentQueries),
 		whenStuck: func() {},
+		epoch:     "u",
 	}
 	for _, option := range options {
 		option(c)

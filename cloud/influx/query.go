@@ -64,7 +64,7 @@ func (c *Client) Exec(ctx context.Context, database, influxql string) error {
 func (c *Client) query(ctx context.Context, database, influxql string, each eachFunc) error {
 	op := "query " + database
 	form := url.Values{
-		"q": {influxql}, "db": {database}, "epoch": {"u"},
+		"q": {influxql}, "db": {database}, "epoch": {c.epoch},
 		// Not chunked, 1.8 builds the whole answer in memory, and cuts it
 		// silently at max-row-limit.
 		"chunked": {"true"}, "chunk_size": {strconv.Itoa(chunkRows)},

@@ -52,6 +52,7 @@ var owners = map[string][]string{
 	"github.com/diskfs/go-diskfs":              {"provisioning/flash"},
 	"github.com/ulikunitz/xz":                  {"provisioning/flash"},
 	"go.yaml.in/yaml":                          {"shared/config"},
+	"filippo.io/age":                           {"cloud/backup/form"},
 }
 
 // rooms are packages inside a client's owner that share one thing of it, and so
