@@ -1,10 +1,12 @@
 package alerting
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"regexp"
 	"slices"
@@ -22,7 +24,7 @@ import (
 var queries = []string{"list", "get", "export"}
 
 // verb does one thing of one resource.
-type verb func(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error)
+type verb func(ctx context.Context, a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error)
 
 var resources = map[string]map[string]verb{
 	"alerts":      {"list": listAlerts, "get": getAlert, "acknowledge": acknowledge, "snooze": snooze, "wake": wake},
@@ -35,16 +37,16 @@ var resources = map[string]map[string]verb{
 
 // handle answers the requests of one family.
 func (a *Alerting) handle(family hook.Family) func(context.Context, hook.Request, *hook.Answer) error {
-	return func(_ context.Context, request hook.Request, w *hook.Answer) error {
+	return func(ctx context.Context, request hook.Request, w *hook.Answer) error {
 		var r contract.RegistryRequest
 		var answer contract.RegistryAnswer
 		switch err := json.Unmarshal(request.Data, &r); {
 		case err != nil:
-			answer.Problem = problem(contract.Invalid, "not a request to the alerting: %v", err)
+			answer.Problem = problem(contract.Invalid, "not a request to the alerting: %s", misread(err))
 		case slices.Contains(queries, r.Verb) != (family == hook.Queries):
 			answer.Problem = problem(contract.Invalid, "%.40q is no %s", r.Verb, family)
 		default:
-			answer = a.answer(request.Subpath, r)
+			answer = a.answer(ctx, request.Subpath, r)
 		}
 		w.Send(text(answer), nil)
 		return nil
@@ -53,7 +55,7 @@ func (a *Alerting) handle(family hook.Family) func(context.Context, hook.Request
 
 // answer does what is asked. What is wrong is in the answer's Problem, and then
 // nothing was done.
-func (a *Alerting) answer(resource string, r contract.RegistryRequest) contract.RegistryAnswer {
+func (a *Alerting) answer(ctx context.Context, resource string, r contract.RegistryRequest) contract.RegistryAnswer {
 	verbs, known := resources[resource]
 	if !known {
 		return contract.RegistryAnswer{Problem: problem(contract.NotFound, "the alerting has no %.40q; there are %s", resource, names(resources))}
@@ -62,7 +64,7 @@ func (a *Alerting) answer(resource string, r contract.RegistryRequest) contract.
 	if !known {
 		return contract.RegistryAnswer{Problem: problem(contract.Invalid, "%s have no %.40q; there are %s", resource, r.Verb, names(verbs))}
 	}
-	answer, err := do(a, r)
+	answer, err := do(ctx, a, r)
 	if err == nil {
 		return answer
 	}
@@ -74,9 +76,18 @@ func (a *Alerting) answer(resource string, r contract.RegistryRequest) contract.
 	case errors.Is(err, archive.ErrCursor):
 		p = problem(contract.Invalid, "cursor: %v", err)
 	default:
-		p = problem(contract.NotNow, "%s of %s, nothing was changed: %v", r.Verb, resource, err)
+		p = a.broken(ctx, resource, r.Verb, err)
 	}
 	return contract.RegistryAnswer{Problem: p}
+}
+
+// broken is the problem of an error that is about the cloud's own files: who asks
+// gets a name by which it is found in the log, and no paths.
+func (a *Alerting) broken(ctx context.Context, resource, verb string, err error) *contract.Problem {
+	id := hook.Instance()
+	a.log.ErrorContext(ctx, "request not done, nothing was changed",
+		slog.String("resource", resource), slog.String("verb", verb), slog.String("id", id), slog.Any("err", err))
+	return problem(contract.NotNow, "%s of %s was not done and nothing was changed: an internal error, see the cloud's log for %s", verb, resource, id)
 }
 
 func names[V any](m map[string]V) string { return strings.Join(slices.Sorted(maps.Keys(m)), ", ") }
@@ -137,9 +148,17 @@ func content(r contract.RegistryRequest, into any) error {
 	d := json.NewDecoder(strings.NewReader(string(r.Content)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
-		return problem(contract.Invalid, "the content: %v", err)
+		return problem(contract.Invalid, "the content: %s", misread(err))
 	}
 	return nil
+}
+
+// misread says what encoding/json does not like, without names of the program.
+func misread(err error) string {
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Sprintf("%s: a %s does not belong there", cmp.Or(e.Field, "all of it"), e.Value)
+	}
+	return strings.TrimPrefix(err.Error(), "json: ")
 }
 
 // audited is what a request did, for the log.

@@ -1,6 +1,7 @@
 package alerting
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,12 +18,12 @@ import (
 // maxWindow is the longest maintenance window.
 const maxWindow = 366 * 24 * 60 * 60 * 1_000_000
 
-func listWindows(a *Alerting, _ contract.RegistryRequest) (contract.RegistryAnswer, error) {
+func listWindows(_ context.Context, a *Alerting, _ contract.RegistryRequest) (contract.RegistryAnswer, error) {
 	windows, err := a.archive.Windows(a.micros())
 	return contract.RegistryAnswer{Content: text(windows)}, err
 }
 
-func createWindow(a *Alerting, r contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
+func createWindow(_ context.Context, a *Alerting, r contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
 	var w struct {
 		Select rule.Select   `json:"select"`
 		From   device.Micros `json:"from"`
@@ -55,7 +56,7 @@ func createWindow(a *Alerting, r contract.RegistryRequest) (answer contract.Regi
 	})
 }
 
-func deleteWindow(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
+func deleteWindow(_ context.Context, a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
 	return contract.RegistryAnswer{}, a.setWindows(r, "delete maintenance", r.Key, func(all []engine.Maintenance) ([]engine.Maintenance, error) {
 		i := slices.IndexFunc(all, func(m engine.Maintenance) bool { return m.ID == r.Key })
 		if i < 0 {
@@ -86,7 +87,7 @@ func wrong(field, detail string) error {
 	return &contract.Problem{Kind: contract.Invalid, Detail: field + ": " + detail, Mistakes: []contract.Mistake{{Field: field, Detail: detail}}}
 }
 
-func listReceivers(a *Alerting, _ contract.RegistryRequest) (contract.RegistryAnswer, error) {
+func listReceivers(_ context.Context, a *Alerting, _ contract.RegistryRequest) (contract.RegistryAnswer, error) {
 	all := a.desk.Statuses()
 	for _, s := range a.states {
 		all = append(all, s.Status())
@@ -94,12 +95,12 @@ func listReceivers(a *Alerting, _ contract.RegistryRequest) (contract.RegistryAn
 	return contract.RegistryAnswer{Content: text(all)}, nil
 }
 
-func testReceiver(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
+func testReceiver(_ context.Context, a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
 	return contract.RegistryAnswer{}, a.desk.Try(r.Key, r.Who, a.micros())
 }
 
 // listAudit gives who did what to alerts and rules, the newest first.
-func listAudit(a *Alerting, r contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
+func listAudit(_ context.Context, a *Alerting, r contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
 	var f archive.AuditFilter
 	for _, key := range slices.Sorted(maps.Keys(r.Filter)) {
 		value := r.Filter[key]

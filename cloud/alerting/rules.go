@@ -1,6 +1,7 @@
 package alerting
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,13 +12,13 @@ import (
 	"github.com/wattline/wattline/shared/contract"
 )
 
-func listRules(a *Alerting, _ contract.RegistryRequest) (contract.RegistryAnswer, error) {
+func listRules(_ context.Context, a *Alerting, _ contract.RegistryRequest) (contract.RegistryAnswer, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return contract.RegistryAnswer{Content: text(a.file), Revision: a.revision}, nil
 }
 
-func getRule(a *Alerting, r contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
+func getRule(_ context.Context, a *Alerting, r contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	i := find(&a.file, r.Key)
@@ -27,14 +28,14 @@ func getRule(a *Alerting, r contract.RegistryRequest) (answer contract.RegistryA
 	return contract.RegistryAnswer{Content: text(a.file.Rules[i]), Revision: a.revision}, nil
 }
 
-func exportRules(a *Alerting, _ contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
+func exportRules(_ context.Context, a *Alerting, _ contract.RegistryRequest) (answer contract.RegistryAnswer, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	out, err := rule.Write(a.file)
 	return contract.RegistryAnswer{Content: text(string(out)), Revision: a.revision}, err
 }
 
-func createRule(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
+func createRule(_ context.Context, a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
 	return a.changeFile(r, "create rule", func(f *rule.File) (any, error) {
 		var one rule.Rule
 		if err := content(r, &one); err != nil {
@@ -53,7 +54,7 @@ func createRule(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswe
 
 // changeRule replaces a rule as a whole, its name excepted: alerts carry that for
 // ever.
-func changeRule(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
+func changeRule(_ context.Context, a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
 	return a.changeFile(r, "change rule", func(f *rule.File) (any, error) {
 		var one rule.Rule
 		if err := content(r, &one); err != nil {
@@ -74,7 +75,7 @@ func changeRule(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswe
 	})
 }
 
-func deleteRule(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
+func deleteRule(_ context.Context, a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
 	return a.changeFile(r, "delete rule", func(f *rule.File) (any, error) {
 		i := find(f, r.Key)
 		if i < 0 {
@@ -86,7 +87,7 @@ func deleteRule(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswe
 }
 
 // importRules replaces all rules and calendars by those of a YAML text.
-func importRules(a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
+func importRules(_ context.Context, a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
 	return a.changeFile(r, "import rules", func(f *rule.File) (any, error) {
 		var given struct {
 			Text string `json:"text"`
