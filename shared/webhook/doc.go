@@ -1,4 +1,4 @@
-// Package webhook hands one signed message to a receiver over HTTP. It owns
+// Package webhook hands one message, signed, to a receiver over HTTP. It owns
 // go-retryablehttp.
 //
 // The form is that of Standard Webhooks (standardwebhooks.com, specification
@@ -9,7 +9,8 @@
 //	webhook-timestamp  POSIX seconds of this attempt
 //	webhook-signature  v1,<base64 of HMAC-SHA256(secret, id.timestamp.body)>
 //
-// and a secret that is written whsec_<base64 of 24 to 64 bytes>.
+// and a secret that is written whsec_<base64 of 24 to 64 bytes>. Without a secret
+// the signature is left out.
 //
 // [Sender.Send] returns nil only when the receiver answered 2xx. What may pass by
 // itself is tried again a few times; what does not is an *Error that says whether

@@ -32,7 +32,7 @@ const (
 type Options struct {
 	// URL of the receiver, http or https, without user and fragment.
 	URL string
-	// Secret signs; see [ParseSecret].
+	// Secret signs, see [ParseSecret]; empty means that nothing is signed.
 	Secret string
 	// CA is a PEM file with the authorities that receivers may have their
 	// certificates from; empty means those of the system.
@@ -42,7 +42,7 @@ type Options struct {
 	Timeout time.Duration
 	// Attempts is how often Send tries; 0 means 4. WaitLeast and WaitMost bound the
 	// pauses between: doubled each time, with jitter, and never longer than
-	// WaitMost, whatever the receiver asks for. 0 means 500 ms and 10 s.
+	// WaitMost; who asks for more is not tried again. 0 means 500 ms and 10 s.
 	Attempts            int
 	WaitLeast, WaitMost time.Duration
 }
@@ -61,7 +61,7 @@ type Message struct {
 // Sender delivers messages to one receiver. Safe for concurrent use.
 type Sender struct {
 	options Options
-	key     Key
+	key     Key // nil: unsigned
 	client  *http.Client
 	base    *http.Transport
 }
@@ -85,9 +85,12 @@ func New(options Options) (*Sender, error) {
 	if err := CheckURL(options.URL); err != nil {
 		return nil, fmt.Errorf("url: %w", err)
 	}
-	key, err := ParseSecret(options.Secret)
-	if err != nil {
-		return nil, fmt.Errorf("secret: %w", err)
+	var key Key
+	if options.Secret != "" {
+		var err error
+		if key, err = ParseSecret(options.Secret); err != nil {
+			return nil, fmt.Errorf("secret: %w", err)
+		}
 	}
 	roots, err := authorities(options.CA)
 	if err != nil {
@@ -149,10 +152,11 @@ func (s *Sender) Send(ctx context.Context, m Message) error {
 		r.Header = s.header(m)
 		return nil
 	}
+	most := cmp.Or(s.options.WaitMost, 10*time.Second)
 	// Without a Logger the library says nothing: it would say the address.
 	client := &retryablehttp.Client{
-		HTTPClient: s.client, RetryMax: cmp.Or(s.options.Attempts, 4) - 1, CheckRetry: again, Backoff: pause, PrepareRetry: sign,
-		RetryWaitMin: cmp.Or(s.options.WaitLeast, 500*time.Millisecond), RetryWaitMax: cmp.Or(s.options.WaitMost, 10*time.Second),
+		HTTPClient: s.client, RetryMax: cmp.Or(s.options.Attempts, 4) - 1, CheckRetry: again(most), Backoff: pause, PrepareRetry: sign,
+		RetryWaitMin: cmp.Or(s.options.WaitLeast, 500*time.Millisecond), RetryWaitMax: most,
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
 	if err := sign(request.Request); err != nil {
@@ -181,7 +185,9 @@ func (s *Sender) header(m Message) http.Header {
 	h.Set("User-Agent", "wattline")
 	h.Set(HeaderID, m.ID)
 	h.Set(HeaderTimestamp, strconv.FormatInt(at.Unix(), 10))
-	h.Set(HeaderSignature, s.key.Sign(m.ID, at, m.Body))
+	if s.key != nil {
+		h.Set(HeaderSignature, s.key.Sign(m.ID, at, m.Body))
+	}
 	return h
 }
 
@@ -212,16 +218,19 @@ func passes(status int) bool {
 }
 
 // again is the policy of what is tried again. A certificate that is wrong is
-// wrong in a second too.
-func again(ctx context.Context, answer *http.Response, err error) (bool, error) {
-	if ctx.Err() != nil {
-		return false, context.Cause(ctx)
+// wrong in a second too, and who asks to be left alone for longer than the pauses
+// are is left alone: whoever has the message knows how long.
+func again(most time.Duration) retryablehttp.CheckRetry {
+	return func(ctx context.Context, answer *http.Response, err error) (bool, error) {
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		if err != nil {
+			_, distrusted := errors.AsType[*tls.CertificateVerificationError](err)
+			return !distrusted, nil
+		}
+		return passes(answer.StatusCode) && asked(answer.Header) <= most, nil
 	}
-	if err != nil {
-		_, distrusted := errors.AsType[*tls.CertificateVerificationError](err)
-		return !distrusted, nil
-	}
-	return passes(answer.StatusCode), nil
 }
 
 // pause doubles, with jitter, and obeys Retry-After within the bound.

@@ -25,8 +25,8 @@ type Config struct {
 	// URL of the receiver. It is kept like a password: those of chat services are
 	// one.
 	URL config.Secret `yaml:"url"`
-	// Secret signs (whsec_ and base64); without one the receiver gets a signature
-	// that it cannot check, which is right for services that know no signatures.
+	// Secret signs (whsec_ and base64); without one messages are not signed, which is
+	// right for services that know no signatures.
 	Secret config.Secret `yaml:"secret"`
 	// CA is a PEM file with the authorities that the receiver may have its
 	// certificate from; left out, those of the system.

@@ -164,6 +164,13 @@ func TestTheBodyIsTheMessageSignedAndNamed(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	plain := serve(t, httptest.NewServer)
+	if err := open(t, post.Config{URL: config.Secret(plain.URL)}).Send(t.Context(), alarm()); err != nil {
+		t.Fatal(err)
+	}
+	if got := plain.requests()[0].header; got.Get(webhook.HeaderSignature) != "" || got.Get(webhook.HeaderID) == "" {
+		t.Errorf("without a secret: %v", got)
+	}
 	if got := send(t, post.Config{}, notify.Message{Key: "a"}); !strings.Contains(got, `"items":[]`) {
 		t.Errorf("no items are %s", got)
 	}

@@ -61,12 +61,8 @@ func New(cfg Config, zone func() *time.Location) (*Sender, error) {
 			return nil, fmt.Errorf("template: %w", err)
 		}
 	}
-	secret := cfg.Secret.Reveal()
-	if secret == "" {
-		secret = webhook.NewSecret() // nobody can check it, and nobody asked to
-	}
 	s.deliver, err = webhook.New(webhook.Options{
-		URL: cfg.URL.Reveal(), Secret: secret, CA: cfg.CA, Timeout: cfg.Timeout, Attempts: attempts,
+		URL: cfg.URL.Reveal(), Secret: cfg.Secret.Reveal(), CA: cfg.CA, Timeout: cfg.Timeout, Attempts: attempts,
 	})
 	if err != nil {
 		return nil, err
