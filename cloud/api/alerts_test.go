@@ -1,7 +1,9 @@
 package api_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -239,6 +241,28 @@ func TestAnswersOfTheAlerting(t *testing.T) {
 	}
 }
 
+func TestTextsInCSVAreNoFormulas(t *testing.T) {
+	s := start(t)
+	one := alertOn(-1)
+	value := -4.5
+	one.Value, one.Unit, one.Label, one.Summary, one.Advice = &value, "+W", `=HYPERLINK("http://x","y")`, "@SUM(A1)", "\t-1"
+	one.Hushed = &contract.Hushed{Who: "-ana"}
+	s.alerting(func(registered) contract.RegistryAnswer {
+		return contract.RegistryAnswer{Content: content(t, []contract.Alert{one})}
+	})
+	rows, err := csv.NewReader(bytes.NewReader(s.get("/api/v1/alerts", "Accept", "text/csv").body)).ReadAll()
+	if err != nil || len(rows) != 2 {
+		t.Fatalf("%v, %v", rows, err)
+	}
+	for column, want := range map[string]string{
+		"floor": "-1", "value": "-4.5", "unit": "'+W", "label": `'=HYPERLINK("http://x","y")`, "summary": "'@SUM(A1)", "advice": "'\t-1", "hushed_by": "'-ana", "rule": "plug-unreachable",
+	} {
+		if got := rows[1][slices.Index(rows[0], column)]; got != want {
+			t.Errorf("%s is %q, want %q", column, got, want)
+		}
+	}
+}
+
 func TestMistakesInRequestsToTheAlerting(t *testing.T) {
 	s := start(t)
 	heard := s.alerting(func(registered) contract.RegistryAnswer { return contract.RegistryAnswer{} })
@@ -383,8 +407,8 @@ func TestAlertsOfOtherFloorsAreInvisible(t *testing.T) {
 	if !strings.Contains(text, "sp_f2.g0") || strings.Contains(text, "sp_f1.g0") || strings.Contains(text, "sp_f0.g0") {
 		t.Errorf("%s", text)
 	}
-	if csv := s.get("/api/v1/alerts", name, value, "Accept", "text/csv"); strings.Contains(string(csv.body), "sp_f1") || !strings.Contains(string(csv.body), "sp_f2") {
-		t.Errorf("%s", csv.body)
+	if table := s.get("/api/v1/alerts", name, value, "Accept", "text/csv"); strings.Contains(string(table.body), "sp_f1") || !strings.Contains(string(table.body), "sp_f2") {
+		t.Errorf("%s", table.body)
 	}
 	ask(http.MethodGet, "/api/v1/alerts?floor=1", "").problem(http.StatusForbidden, "floors 2, 3")
 	ask(http.MethodGet, "/api/v1/alerts?floor=2,1", "").problem(http.StatusForbidden)

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -18,6 +20,9 @@ var alertColumns = []string{
 	"id", "rule", "severity", "state", "device", "gateway", "floor", "label", "since", "fired", "ended", "value", "unit", "flapping", "late",
 	"hushed_by", "hushed_until", "summary", "advice",
 }
+
+// alertNumbers are the columns in which what begins with - is a number.
+var alertNumbers = []string{"floor", "value"}
 
 // sendAlertsCSV sends a page as lines (RFC 4180). Where the next one is stands in
 // the header Link (RFC 8288).
@@ -67,8 +72,23 @@ func cellsOf(a contract.Alert) []string {
 	if a.Hushed != nil {
 		by, until = a.Hushed.Who, at(a.Hushed.Until)
 	}
-	return []string{
+	cells := []string{
 		a.ID, a.Rule, string(a.Severity), string(a.State), place, a.Gateway, floor, a.Label, at(a.Since), at(a.Fired), at(a.Ended), value, a.Unit,
 		strconv.FormatBool(a.Flapping), strconv.FormatBool(a.Late), by, until, a.Summary, a.Advice,
 	}
+	for i := range cells {
+		if !slices.Contains(alertNumbers, alertColumns[i]) {
+			cells[i] = harmless(cells[i])
+		}
+	}
+	return cells
+}
+
+// harmless keeps a spreadsheet from taking what somebody has called a place for a
+// formula, as OWASP advises (CSV Injection); numbers and times stay as they are.
+func harmless(cell string) string {
+	if cell != "" && strings.ContainsRune("=+-@\t\r\n", rune(cell[0])) {
+		return "'" + cell
+	}
+	return cell
 }
