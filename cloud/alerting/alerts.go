@@ -24,6 +24,9 @@ func listAlerts(_ context.Context, a *Alerting, r contract.RegistryRequest) (ans
 		return answer, err
 	}
 	page, next, err := a.archive.List(filter, r.Cursor, r.Limit)
+	if err == nil && len(page) == 0 {
+		err = a.strange(&filter)
+	}
 	return contract.RegistryAnswer{Content: text(page), Next: next}, err
 }
 
@@ -39,6 +42,9 @@ func statistics(_ context.Context, a *Alerting, r contract.RegistryRequest) (ans
 	}
 	filter.Firing, filter.States = false, nil
 	all, err := a.archive.Statistics(filter)
+	if err == nil && len(all) == 0 {
+		err = a.strange(&filter)
+	}
 	return contract.RegistryAnswer{Content: text(all)}, err
 }
 
@@ -221,5 +227,26 @@ func (a *Alerting) firing(filter map[string]string) (ids []string, err error) {
 			break
 		}
 	}
+	if len(ids) == 0 {
+		return nil, a.strange(&f)
+	}
 	return ids, nil
+}
+
+// strange says that a filter which takes nothing names a rule or a gateway that
+// there is not: a slip of the pen must not read as good news. Rules that are gone
+// may have a history, and sources that are no gateways alerts.
+func (a *Alerting) strange(f *archive.Filter) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	house := a.signals.House()
+	_, registered := house.Gateway(f.Gateway)
+	switch {
+	case f.Rule != "" && find(&a.file, f.Rule) < 0:
+		return wrong("rule", fmt.Sprintf("there is no rule %.64q, and no such alert of one that there was", f.Rule))
+	case f.Gateway != "" && house.Whole() && !registered && !a.engine.Hears(f.Gateway):
+		return wrong("gateway", fmt.Sprintf("there is no gateway %.64q, and nobody of that name sends what a rule watches", f.Gateway))
+	default:
+		return nil
+	}
 }

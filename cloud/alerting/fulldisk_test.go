@@ -70,6 +70,8 @@ func fillUp(t *testing.T, data string) {
 	id := firing(t, p.role)[0].ID
 	if refused := p.role.Do("alerts", contract.RegistryRequest{Verb: "acknowledge", Key: id}).Problem; refused == nil || refused.Kind != contract.NotNow {
 		t.Errorf("acknowledged on a full disk: %+v", refused)
+	} else if strings.Contains(refused.Detail, "/") || !strings.Contains(refused.Detail, "see the cloud's log for ") {
+		t.Errorf("clients read %q", refused.Detail)
 	}
 
 	free()

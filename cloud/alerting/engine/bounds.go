@@ -47,6 +47,9 @@ func (e *Engine) Foreign() int { return e.foreign }
 // Watched counts the series.
 func (e *Engine) Watched() int { return len(e.series) }
 
+// Hears reports whether a source sends what a rule watches.
+func (e *Engine) Hears(source string) bool { return e.held.of[source] > 0 }
+
 // isFact tells what the cloud says itself from what sources measure.
 func (k key) isFact() bool {
 	_, fact := rule.SignalOf(k.signal)
