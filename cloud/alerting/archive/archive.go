@@ -16,16 +16,10 @@ import (
 	"github.com/wattline/wattline/cloud/alerting/engine"
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
+	"github.com/wattline/wattline/shared/hook"
 )
 
-const (
-	lockWait = 5 * time.Second
-	// What has ended is kept for keepFor, and not more than keepMost of it.
-	keepFor  = 400 * 24 * time.Hour
-	keepMost = 200_000
-	// pruneAtOnce bounds one transaction of Prune.
-	pruneAtOnce = 1000
-)
+const lockWait = 5 * time.Second
 
 // The file: alerts / <fired, 8 bytes><id> -> Alert, keys / <id> -> key of alerts,
 // firing / <id> -> nothing, windows / <id> -> Maintenance, audit / <time, 8
@@ -47,7 +41,9 @@ var ErrInUse = errors.New("another process has it open")
 
 // Archive is the open file. Safe for concurrent use.
 type Archive struct {
-	db *bbolt.DB
+	db      *bbolt.DB
+	log     *slog.Logger
+	sparing hook.Sparing
 
 	writing sync.Mutex // one writer of alerts at a time; protects count
 	count   int        // of alerts
@@ -58,7 +54,7 @@ func Open(name string, log *slog.Logger) (*Archive, error) {
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return nil, fmt.Errorf("open the alerts: %w", err)
 	}
-	a, err := open(name)
+	a, err := open(name, log)
 	if err == nil || errors.Is(err, ErrInUse) || errors.Is(err, os.ErrPermission) {
 		return a, err
 	}
@@ -68,10 +64,10 @@ func Open(name string, log *slog.Logger) (*Archive, error) {
 	}
 	log.Error("alerts cannot be read; the file was moved aside, and they begin anew with the rules that come with the program",
 		slog.String("file", aside), slog.Any("err", err))
-	return open(name)
+	return open(name, log)
 }
 
-func open(name string) (a *Archive, err error) {
+func open(name string, log *slog.Logger) (a *Archive, err error) {
 	defer func() { // bbolt 1.5.0 panics at some damages
 		if p := recover(); p != nil {
 			err = fmt.Errorf("open the alerts %s: %v", name, p)
@@ -84,7 +80,7 @@ func open(name string) (a *Archive, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the alerts %s: %w", name, err)
 	}
-	a = &Archive{db: db}
+	a = &Archive{db: db, log: log}
 	err = db.Update(func(tx *bbolt.Tx) error {
 		for _, bucket := range [][]byte{alertsBucket, keysBucket, firingBucket, windowsBucket, auditBucket, stateBucket} {
 			if _, err := tx.CreateBucketIfNotExists(bucket); err != nil {
@@ -184,10 +180,12 @@ func (a *Archive) Recall() ([]engine.Remembered, error) {
 	err := a.db.View(func(tx *bbolt.Tx) error {
 		if text := tx.Bucket(stateBucket).Get(engineKey); text != nil {
 			if err := json.Unmarshal(text, &all); err != nil {
-				return err
+				a.unreadable("what is pending", err)
+				all = nil
 			}
 		}
-		return eachFiring(tx, func(alert contract.Alert) { firing[alert.ID] = alert })
+		a.eachFiring(tx, func(alert contract.Alert) { firing[alert.ID] = alert })
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read what the engine remembers: %w", err)
@@ -206,7 +204,7 @@ func (a *Archive) Recall() ([]engine.Remembered, error) {
 	for _, alert := range firing { // they have begun since
 		kept := alert
 		r := engine.Remembered{Rule: alert.Rule, Device: alert.Device, Source: alert.Gateway, Since: alert.Since, Bad: alert.Since, Last: alert.Since, Told: alert.Fired, Alert: &kept}
-		if alert.Device.IsZero() && alert.Subject != engine.Site {
+		if alert.Device.IsZero() && alert.Subject == alert.Gateway { // else it is of the site, which has none
 			r.Gateway = alert.Subject
 		}
 		all = append(all, r)
@@ -237,14 +235,23 @@ func latest(all []engine.Remembered) []engine.Remembered {
 	return kept
 }
 
-func eachFiring(tx *bbolt.Tx, each func(contract.Alert)) error {
-	return tx.Bucket(firingBucket).ForEach(func(id, _ []byte) error {
-		alert, err := get(tx, id)
-		if err == nil {
+func (a *Archive) eachFiring(tx *bbolt.Tx, each func(contract.Alert)) {
+	_ = tx.Bucket(firingBucket).ForEach(func(id, _ []byte) error {
+		if alert, err := get(tx, id); err != nil {
+			a.unreadable("alert", err)
+		} else {
 			each(alert)
 		}
-		return err
+		return nil
 	})
+}
+
+// unreadable logs, once a minute, what is left out because it is damaged: the rest
+// is worth more than that it is all.
+func (a *Archive) unreadable(what string, err error) {
+	if a.sparing.May(what) {
+		a.log.Error("damaged and left out", slog.String("component", what), slog.Any("err", err))
+	}
 }
 
 func get(tx *bbolt.Tx, id []byte) (alert contract.Alert, err error) {
@@ -256,37 +263,4 @@ func get(tx *bbolt.Tx, id []byte) (alert contract.Alert, err error) {
 		return alert, fmt.Errorf("alert %s: %w", id, err)
 	}
 	return alert, nil
-}
-
-// Prune deletes what ended long ago, a bounded number at once; call it again
-// while it says that there is more.
-func (a *Archive) Prune(now time.Time) (more bool, err error) {
-	oldest := device.MicrosOf(now.Add(-keepFor))
-	a.writing.Lock()
-	defer a.writing.Unlock()
-	count := a.count
-	err = a.db.Update(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(alertsBucket).Cursor()
-		for k, text := c.First(); k != nil && !more; k, text = c.Next() {
-			fired := device.Micros(binary.BigEndian.Uint64(k)) //nolint:gosec // written from one
-			if fired >= oldest && count <= keepMost {
-				return nil
-			}
-			var alert contract.Alert
-			if json.Unmarshal(text, &alert) == nil && alert.State != contract.Resolved {
-				continue
-			}
-			if err := errors.Join(tx.Bucket(keysBucket).Delete(k[8:]), c.Delete()); err != nil {
-				return err
-			}
-			count--
-			more = a.count-count >= pruneAtOnce
-		}
-		return nil
-	})
-	if err != nil {
-		return false, fmt.Errorf("prune alerts: %w", err)
-	}
-	a.count = count
-	return more, nil
 }

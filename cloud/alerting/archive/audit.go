@@ -80,9 +80,8 @@ func (a *Archive) Audited(f AuditFilter, cursor string, limit int) (page []contr
 			last = k
 			var one contract.Audited
 			if err := json.Unmarshal(text, &one); err != nil {
-				return err
-			}
-			if f.fits(&one) {
+				a.unreadable("audit", err)
+			} else if f.fits(&one) {
 				page = append(page, one)
 			}
 		}

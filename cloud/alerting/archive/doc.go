@@ -5,5 +5,7 @@
 // one transaction, so that a kill at any moment loses neither and repeats neither.
 //
 // A file that cannot be read is moved aside with a clear message, and a new one
-// begun: alerting without its past is better than none.
+// begun: alerting without its past is better than none. An entry that is damaged is
+// left out, and the log says so. What has ended and who did what are kept for 400
+// days, and 200,000 of each at most.
 package archive

@@ -75,9 +75,11 @@ func (a *Archive) List(f Filter, cursor string, limit int) (page []contract.Aler
 	}
 	err = a.db.View(func(tx *bbolt.Tx) error {
 		if f.Firing {
-			return listFiring(tx, before, take)
+			a.listFiring(tx, before, take)
+		} else {
+			a.listAll(tx, before, f, take)
 		}
-		return listAll(tx, before, f, take)
+		return nil
 	})
 	if err != nil {
 		return nil, "", fmt.Errorf("list alerts: %w", err)
@@ -85,21 +87,35 @@ func (a *Archive) List(f Filter, cursor string, limit int) (page []contract.Aler
 	return page, next, nil
 }
 
-func listFiring(tx *bbolt.Tx, before []byte, take func([]byte, contract.Alert) bool) error {
-	var all []contract.Alert
-	if err := eachFiring(tx, func(alert contract.Alert) { all = append(all, alert) }); err != nil {
-		return err
-	}
-	slices.SortFunc(all, func(a, b contract.Alert) int { return bytes.Compare(keyOf(b), keyOf(a)) })
-	for _, alert := range all {
-		if key := keyOf(alert); (len(before) == 0 || bytes.Compare(key, before) < 0) && !take(key, alert) {
-			return nil
+func (a *Archive) listFiring(tx *bbolt.Tx, before []byte, take func([]byte, contract.Alert) bool) {
+	var keys [][]byte
+	ids := tx.Bucket(keysBucket)
+	_ = tx.Bucket(firingBucket).ForEach(func(id, _ []byte) error {
+		if key := ids.Get(id); len(before) == 0 || bytes.Compare(key, before) < 0 {
+			keys = append(keys, key)
+		}
+		return nil
+	})
+	slices.SortFunc(keys, func(a, b []byte) int { return bytes.Compare(b, a) })
+	alerts := tx.Bucket(alertsBucket)
+	for _, key := range keys { // read now: a page is few of them
+		if !a.show(key, alerts.Get(key), take) {
+			return
 		}
 	}
-	return nil
 }
 
-func listAll(tx *bbolt.Tx, before []byte, f Filter, take func([]byte, contract.Alert) bool) error {
+// show hands an alert out, unless it cannot be read.
+func (a *Archive) show(key, text []byte, take func([]byte, contract.Alert) bool) (more bool) {
+	var alert contract.Alert
+	if err := json.Unmarshal(text, &alert); err != nil {
+		a.unreadable("alert", fmt.Errorf("alert %.200q: %w", key[min(8, len(key)):], err))
+		return true
+	}
+	return take(key, alert)
+}
+
+func (a *Archive) listAll(tx *bbolt.Tx, before []byte, f Filter, take func([]byte, contract.Alert) bool) {
 	if to := at(f.To); f.To != 0 && (len(before) == 0 || bytes.Compare(to, before) < 0) {
 		before = to
 	}
@@ -113,15 +129,10 @@ func listAll(tx *bbolt.Tx, before []byte, f Filter, take func([]byte, contract.A
 		}
 	}
 	for ; key != nil && (f.From == 0 || bytes.Compare(key, at(f.From)) >= 0); key, text = c.Prev() {
-		var alert contract.Alert
-		if err := json.Unmarshal(text, &alert); err != nil {
-			return fmt.Errorf("alert %s: %w", key[8:], err)
-		}
-		if !take(key, alert) {
-			return nil
+		if !a.show(key, text, take) {
+			return
 		}
 	}
-	return nil
 }
 
 // Get gives one alert.
@@ -153,12 +164,13 @@ type Statistics struct {
 func (a *Archive) Statistics(f Filter) ([]Statistics, error) {
 	by := make(map[string]*Statistics)
 	err := a.db.View(func(tx *bbolt.Tx) error {
-		return listAll(tx, nil, f, func(_ []byte, alert contract.Alert) bool {
+		a.listAll(tx, nil, f, func(_ []byte, alert contract.Alert) bool {
 			if f.fits(&alert) {
 				count(by, &alert)
 			}
 			return true
 		})
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("count alerts: %w", err)

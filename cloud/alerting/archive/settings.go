@@ -68,9 +68,8 @@ func (a *Archive) Windows(now device.Micros) ([]engine.Maintenance, error) {
 		return tx.Bucket(windowsBucket).ForEach(func(_, text []byte) error {
 			var m engine.Maintenance
 			if err := json.Unmarshal(text, &m); err != nil {
-				return err
-			}
-			if m.To > now {
+				a.unreadable("maintenance", err)
+			} else if m.To > now {
 				all = append(all, m)
 			}
 			return nil

@@ -164,9 +164,15 @@ func setDatabase(to *string, v string) error {
 	return nil
 }
 
+// wholeSite is the subject of alerts that are about no single gateway or place.
+const wholeSite = "site"
+
 func setGateway(to *string, v string) error {
 	if !contract.IsGatewayID(v) {
 		return fmt.Errorf("%.80q is not a lower-case letter and up to 62 lower-case letters, digits, _ or -, as in edge-f2", v)
+	}
+	if v == wholeSite {
+		return fmt.Errorf("%q is what alerts call the whole site; name the gateway otherwise, as in edge-f2", v)
 	}
 	*to = v
 	return nil

@@ -35,6 +35,10 @@ func TestMistakesOfYAMLAreToldWithTheirLines(t *testing.T) {
 		text string
 		want []string
 	}{
+		"a gateway named like the site": {
+			"site: {default_floor: 1}\ngateways: [{id: site, floor: 1}]\nplaces: [{device: sp_f1.g1, gateway: site}]\n",
+			[]string{"gateways[0]", "what alerts call the whole site", "places[0].gateway"},
+		},
 		"a key without a value": {head + "places: [{device: sp_f1.g1, owner: null}]\n", []string{"places[0].owner (line 3): has no value"}},
 		"nothing":               {"", []string{"no settings in it"}},
 		"not YAML":              {"site: {\n", []string{"not YAML"}},
