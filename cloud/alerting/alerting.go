@@ -86,6 +86,7 @@ func New(cfg Config, data string, options bus.Options, reg *metrics.Registry, lo
 		return nil, err
 	}
 	// Only now: it may be asked from here on, and asks the queues.
+	reg.CounterFunc("wattline_alerting_damaged_total", "Notifications that could not be read and were set aside.", func() float64 { return float64(a.desk.Damaged()) })
 	reg.GaugeFunc("wattline_alerting_receivers_failing", "Receivers that do not take their messages.", func() float64 { return float64(a.failing()) })
 	a.options = options
 	listen := options

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,10 +51,11 @@ type Desk struct {
 type window struct {
 	Receiver
 	poke chan struct{}
+	log  *slog.Logger
 
 	mu      sync.Mutex // protects the fields below
 	waiting int
-	omitted int // items that a full queue lost, since the last message
+	damaged int // records that were set aside since the start
 	flying  bool
 	tries   int       // of the message under way
 	next    time.Time // not before
@@ -142,6 +144,14 @@ func (d *Desk) Serve(ctx context.Context, now time.Time) time.Duration {
 	return soon
 }
 
+// Trial is the alert by which somebody tries whether a receiver is told.
+func Trial(receiver, who string, now device.Micros) contract.Alert {
+	return contract.Alert{
+		ID: fmt.Sprintf("trial/%s/%d", receiver, now), Rule: "trial", Severity: contract.Critical, Subject: engine.Site, State: contract.Firing, Since: now, Fired: now,
+		Summary: "This is a trial by " + cmp.Or(who, "somebody") + ". Nothing is wrong.",
+	}
+}
+
 // ErrUnknown means that no receiver has this name.
 var ErrUnknown = errors.New("no such receiver")
 
@@ -151,16 +161,12 @@ func (d *Desk) Try(name, who string, now device.Micros) error {
 		if w.Name != name {
 			continue
 		}
-		a := contract.Alert{
-			ID: fmt.Sprintf("trial/%s/%d", name, now), Rule: "trial", Severity: contract.Critical, Subject: engine.Site, State: contract.Firing, Since: now, Fired: now,
-			Summary: "This is a trial by " + who + ". Nothing is wrong.",
-		}
 		err := d.db.Update(func(tx *bbolt.Tx) error {
 			q, err := queueOf(tx, name)
 			if err != nil {
 				return err
 			}
-			return w.put(q, waiting{Item: Item{Trials, a}, Entered: 0})
+			return w.put(q, waiting{Item: Item{Trials, Trial(name, who, now)}, Entered: 0})
 		})
 		if err != nil {
 			return fmt.Errorf("queue a trial for receiver %s: %w", name, err)
@@ -181,6 +187,10 @@ type Status struct {
 	Failing device.Micros     `json:"failing_since,omitempty"`
 	Fault   string            `json:"last_error,omitempty"`
 	Sent    device.Micros     `json:"last_sent,omitempty"`
+	Damaged int               `json:"damaged,omitempty"` // records that could not be read, since the start
+	// Unreached are recipients that the receiver's server refuses while it takes the
+	// message for others, and what it says of them.
+	Unreached map[string]string `json:"unreached,omitempty"`
 }
 
 // Statuses are those of all receivers, in their order.
@@ -188,7 +198,7 @@ func (d *Desk) Statuses() []Status {
 	all := make([]Status, 0, len(d.windows))
 	for _, w := range d.windows {
 		w.mu.Lock()
-		s := Status{Name: w.Name, Kind: w.Kind, From: w.From, Waiting: w.waiting, Flying: w.flying, Fault: w.fault}
+		s := Status{Name: w.Name, Kind: w.Kind, From: w.From, Waiting: w.waiting, Flying: w.flying, Fault: w.fault, Damaged: w.damaged}
 		if !w.failing.IsZero() {
 			s.Failing = device.MicrosOf(w.failing)
 		}
@@ -196,6 +206,9 @@ func (d *Desk) Statuses() []Status {
 			s.Sent = device.MicrosOf(w.sent)
 		}
 		w.mu.Unlock()
+		if some, ok := w.Sender.(interface{ Unreached() map[string]string }); ok {
+			s.Unreached = some.Unreached()
+		}
 		all = append(all, s)
 	}
 	return all

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -19,7 +20,8 @@ const maxWaiting = 10_000
 // The file: notify / <receiver> / queue / <alert's id> -> waiting
 //
 //	told / <alert's id> -> when
-//	state: flight -> Message, sent -> times
+//	state: flight -> Message, sent -> times, omitted -> items that were lost since
+//	       the last message, damaged -> what was set aside last
 var (
 	root       = []byte("notify")
 	queueName  = []byte("queue")
@@ -27,6 +29,8 @@ var (
 	stateName  = []byte("state")
 	flightKey  = []byte("flight")
 	sentKey    = []byte("sent")
+	omittedKey = []byte("omitted")
+	damagedKey = []byte("damaged")
 	bucketsOf  = [][]byte{queueName, toldName, stateName}
 	severities = []contract.Severity{contract.Info, contract.Warning, contract.Critical}
 )
@@ -37,8 +41,12 @@ type waiting struct {
 	Entered device.Micros `json:"entered"` // 0: send at once
 }
 
-// queue is one receiver's part of the file.
-type queue struct{ items, told, state *bbolt.Bucket }
+// queue is one receiver's part of the file, in one transaction.
+type queue struct {
+	items, told, state *bbolt.Bucket
+	// added are items that wait once the transaction is committed.
+	added *int
+}
 
 func queueOf(tx *bbolt.Tx, receiver string) (queue, error) {
 	b := tx.Bucket(root)
@@ -48,7 +56,7 @@ func queueOf(tx *bbolt.Tx, receiver string) (queue, error) {
 	if b == nil {
 		return queue{}, fmt.Errorf("receiver %s has no queue", receiver)
 	}
-	return queue{b.Bucket(queueName), b.Bucket(toldName), b.Bucket(stateName)}, nil
+	return queue{b.Bucket(queueName), b.Bucket(toldName), b.Bucket(stateName), new(int)}, nil
 }
 
 // open makes what is missing, counts what waits, and deletes the queues of
@@ -68,7 +76,7 @@ func (d *Desk) open(tx *bbolt.Tx) (gone []string, err error) {
 				return nil, err
 			}
 		}
-		w.flying = b.Bucket(stateName).Get(flightKey) != nil
+		w.log, w.flying = d.log, b.Bucket(stateName).Get(flightKey) != nil
 		err = b.Bucket(queueName).ForEach(func(_, _ []byte) error {
 			w.waiting++
 			return nil
@@ -108,6 +116,10 @@ func (q queue) owes(c engine.Change) bool {
 func (w *window) enter(q queue, c engine.Change, now device.Micros) error {
 	key := []byte(c.Alert.ID)
 	before, queued, err := q.get(key)
+	if errors.Is(err, errDamaged) { // as if nothing had happened to it yet
+		queued = true
+		err = w.setAside(q, q.items.Get(key), err)
+	}
 	if err != nil {
 		return err
 	}
@@ -127,7 +139,7 @@ func (w *window) enter(q queue, c engine.Change, now device.Micros) error {
 		after.Event = event
 		return w.put(q, after)
 	case queued:
-		q.items.Tx().OnCommit(func() { w.add(-1) })
+		w.add(q, -1)
 		return q.items.Delete(key)
 	default:
 		return nil
@@ -165,45 +177,53 @@ func (w *window) event(before Event, c engine.Change, told bool) Event {
 	}
 }
 
-// put counts when the transaction is committed: one that fails is tried again, for
-// as long as the disk is full.
 func (w *window) put(q queue, item waiting) error {
 	key := []byte(item.Alert.ID)
 	isNew := q.items.Get(key) == nil
 	w.mu.Lock()
-	full := isNew && w.waiting >= maxWaiting
+	full := isNew && w.waiting+*q.added >= maxWaiting
 	w.mu.Unlock()
 	if full {
-		q.items.Tx().OnCommit(w.omit)
-		return nil
+		return q.omit(1)
 	}
 	text, err := json.Marshal(item)
 	if err != nil {
 		return err
 	}
 	if isNew {
-		q.items.Tx().OnCommit(func() { w.add(1) })
+		w.add(q, 1)
 	}
 	return q.items.Put(key, text)
 }
 
-func (w *window) omit() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.omitted++
+// add counts an item once the transaction is committed: one that fails, as where
+// the disk is full, is tried again and again.
+func (w *window) add(q queue, n int) {
+	*q.added += n
+	q.items.Tx().OnCommit(func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.waiting += n
+	})
 }
 
-func (w *window) add(n int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.waiting += n
+// omitted are the items that were lost since the last message.
+func (q queue) omitted() (n int) {
+	if text := q.state.Get(omittedKey); text != nil && json.Unmarshal(text, &n) != nil {
+		return 1 // some
+	}
+	return n
 }
+
+func (q queue) omit(n int) error { return q.store(omittedKey, q.omitted()+n) }
 
 func (q queue) get(key []byte) (item waiting, ok bool, err error) {
 	text := q.items.Get(key)
 	if text == nil {
 		return waiting{}, false, nil
 	}
-	err = json.Unmarshal(text, &item)
-	return item, err == nil, err
+	if err := json.Unmarshal(text, &item); err != nil {
+		return waiting{}, false, fmt.Errorf("%w: item %.200q: %w", errDamaged, key, err)
+	}
+	return item, true, nil
 }

@@ -109,6 +109,12 @@ func (d *Desk) prepare(w *window, now time.Time) (m *Message, wait time.Duration
 		}
 		return err
 	})
+	if errors.Is(err, errDamaged) {
+		if err := d.mend(w); err != nil {
+			return nil, idle, err
+		}
+		return d.prepare(w, now)
+	}
 	if err != nil || len(due) == 0 { // most turns, which cost no fsync
 		return m, wait, err
 	}
@@ -128,7 +134,7 @@ func (d *Desk) prepare(w *window, now time.Time) (m *Message, wait time.Duration
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.flying, w.omitted, w.waiting = true, 0, w.waiting-len(due)
+	w.flying, w.waiting = true, w.waiting-len(due)
 	return m, 0, nil
 }
 
@@ -140,7 +146,7 @@ func (q queue) flight() (*Message, error) {
 	}
 	var m Message
 	if err := json.Unmarshal(text, &m); err != nil {
-		return nil, fmt.Errorf("message under way: %w", err)
+		return nil, fmt.Errorf("%w: message under way: %w", errDamaged, err)
 	}
 	return &m, nil
 }
@@ -152,7 +158,7 @@ func (w *window) due(q queue, site contract.Site, now time.Time) (due []waiting,
 	err = q.items.ForEach(func(k, text []byte) error {
 		var item waiting
 		if err := json.Unmarshal(text, &item); err != nil {
-			return fmt.Errorf("item %s: %w", k, err)
+			return fmt.Errorf("%w: item %.200q: %w", errDamaged, k, err)
 		}
 		all = append(all, item)
 		return nil
@@ -242,12 +248,12 @@ func (d *Desk) freeze(w *window, q queue, due []waiting, site contract.Site, now
 	slices.SortFunc(due, func(a, b waiting) int {
 		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.Alert.Since, b.Alert.Since), cmp.Compare(a.Alert.ID, b.Alert.ID))
 	})
-	w.mu.Lock()
-	omitted := w.omitted
-	w.mu.Unlock()
 	m := &Message{
 		Key: newKey(), Receiver: w.Name, Site: site.Name, At: device.MicrosOf(now), Link: d.options.Link,
-		Omitted: omitted + max(0, len(due)-MaxItems),
+		Omitted: q.omitted() + max(0, len(due)-MaxItems),
+	}
+	if err := q.state.Delete(omittedKey); err != nil {
+		return nil, err
 	}
 	for n, item := range due {
 		key := []byte(item.Alert.ID)
