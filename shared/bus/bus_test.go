@@ -73,6 +73,28 @@ func TestInflateTellsByTheMagicNumber(t *testing.T) {
 	}
 }
 
+// An Inflater gives what Inflate gives, and does not write into what is not its own.
+func TestAnInflaterUsesItsRoomAgain(t *testing.T) {
+	var i bus.Inflater
+	long, short := bytes.Repeat([]byte(`{"data":[1,2,3]}`), 10_000), []byte(`{"data":[]}`)
+	plain := bytes.Clone(short)
+	bomb := bus.Compress(make([]byte, bus.MaxInflated+1))
+	for n, payload := range [][]byte{bus.Compress(long), plain, bus.Compress(short), bomb, zipped(t, long), bus.Compress(long), bomb[:20]} {
+		want, wrong := bus.Inflate(payload)
+		got, err := i.Inflate(payload)
+		if !bytes.Equal(got, want) || (err == nil) != (wrong == nil) || errors.Is(err, bus.ErrTooLarge) != errors.Is(wrong, bus.ErrTooLarge) {
+			t.Errorf("payload %d: %d bytes, %v; want %d, %v", n, len(got), err, len(want), wrong)
+		}
+	}
+	if !bytes.Equal(plain, short) {
+		t.Errorf("a payload was overwritten: %s", plain)
+	}
+	packed := bus.Compress(long)
+	if n := testing.AllocsPerRun(10, func() { _, _ = i.Inflate(packed) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestTopicsOfStrangersAreChecked(t *testing.T) {
 	for _, sub := range []string{"+", "a/#", "a//b", "/a", "a/", "$SYS", "a\x00b", "a\nb", "a\xffb", strings.Repeat("a", 2000)} {
 		if topic, err := bus.Command("sp_command", sub); !errors.Is(err, bus.ErrTopic) {

@@ -53,10 +53,29 @@ func Compress(payload []byte) []byte {
 
 // Inflate undoes zstd and gzip, told by their magic numbers; other payloads come
 // back as they are. Nothing inflates to more than [MaxInflated].
-func Inflate(payload []byte) ([]byte, error) {
+func Inflate(payload []byte) ([]byte, error) { return inflate(nil, payload) }
+
+// keepRoom bounds the room that an [Inflater] keeps.
+const keepRoom = 1 << 20
+
+// Inflater inflates payloads one after the other into the same room. The zero
+// value is ready. Not safe for concurrent use.
+type Inflater struct{ room []byte }
+
+// Inflate is [Inflate], but that the result is good until the next call only.
+func (i *Inflater) Inflate(payload []byte) ([]byte, error) {
+	out, err := inflate(i.room[:0], payload)
+	if err == nil && bytes.HasPrefix(payload, zstdMagic) && cap(out) <= keepRoom {
+		i.room = out
+	}
+	return out, err
+}
+
+// inflate may use the room behind dst, which is empty.
+func inflate(dst, payload []byte) ([]byte, error) {
 	switch {
 	case bytes.HasPrefix(payload, zstdMagic):
-		out, err := inflater().DecodeAll(payload, nil)
+		out, err := inflater().DecodeAll(payload, dst)
 		if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) || len(out) > MaxInflated {
 			return nil, ErrTooLarge
 		}

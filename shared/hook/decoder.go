@@ -42,10 +42,6 @@ func (d *Decoder) shortly(m bus.Message, now time.Time) (got Delivery, ok bool) 
 	if len(m.Topic) > maxTopic {
 		return got, false
 	}
-	text, err := bus.Inflate(m.Payload)
-	if err != nil {
-		return got, false
-	}
 	if d.reader == nil {
 		d.reader = scan.New(learn)
 	}
@@ -54,30 +50,30 @@ func (d *Decoder) shortly(m bus.Message, now time.Time) (got Delivery, ok bool) 
 	}
 	got = Delivery{Topic: m.Topic, Retained: m.Retained}
 	if got.State = strings.HasPrefix(m.Topic, "state/"); got.State {
-		ok = d.readState(&got, text, device.MicrosOf(now))
+		ok = d.readState(&got, m.Payload, device.MicrosOf(now))
 	} else {
-		ok = d.readData(&got, text, device.MicrosOf(now))
+		ok = d.readData(&got, m.Payload, device.MicrosOf(now))
 	}
 	got.Readings = d.readings
 	return got, ok
 }
 
-func (d *Decoder) readState(got *Delivery, text []byte, now device.Micros) bool {
+func (d *Decoder) readState(got *Delivery, payload []byte, now device.Micros) bool {
 	gateway, name, _ := strings.Cut(got.Topic[len("state/"):], "/")
 	id, err := device.Parse(name)
 	got.Source = gateway
-	return err == nil && d.reader.Pack(text, now, func(h *head, v scan.Value) bool {
+	return err == nil && d.reader.Pack(payload, now, func(h *head, v scan.Value) bool {
 		return h.device == id && d.add(h, v)
 	})
 }
 
-func (d *Decoder) readData(got *Delivery, text []byte, now device.Micros) bool {
+func (d *Decoder) readData(got *Delivery, payload []byte, now device.Micros) bool {
 	topic, err := bus.ParseData(got.Topic)
 	if err != nil {
 		return false
 	}
 	got.Source, got.Database = topic.Source, topic.Database
-	e, ok := d.reader.Message(text, now, d.add)
+	e, ok := d.reader.Message(payload, now, d.add)
 	got.ID = e.ID
 	if MayAnswer(e.ResponseTopic, got.Source) {
 		got.answer = e.ResponseTopic

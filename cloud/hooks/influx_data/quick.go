@@ -37,11 +37,11 @@ func newQuick(l *limits) *quick { return &quick{limits: l, reader: scan.New(lear
 
 // read fills in what an envelope says, and the lines of its records. False means
 // that it gave up, and m is as it was.
-func (q *quick) read(text []byte, now device.Micros, m *message) bool {
+func (q *quick) read(now device.Micros, m *message) bool {
 	q.lines, q.records, q.from, q.to = q.lines[:0], 0, 0, 0
 	q.shelf, q.fresh, q.reads = m.shelf, q.fresh[:0], q.reads+1
 	defer func() { q.shelf = nil }()
-	e, ok := q.reader.Message(text, now, q.point)
+	e, ok := q.reader.Message(m.payload, now, q.point)
 	if !ok {
 		return false
 	}

@@ -110,10 +110,6 @@ func parseTopic(topic string) (bus.Data, error) {
 // readQuickly reads a message of the usual form; false means that it has to be
 // read the long way.
 func (h *Hook) readQuickly(m *message) bool {
-	text, err := bus.Inflate(m.payload)
-	if err != nil {
-		return false
-	}
 	var q *quick
 	h.mu.Lock()
 	if n := len(h.idle); n > 0 {
@@ -123,7 +119,7 @@ func (h *Hook) readQuickly(m *message) bool {
 	if q == nil {
 		q = newQuick(h.limits)
 	}
-	ok := q.read(text, h.options.Now(), m)
+	ok := q.read(h.options.Now(), m)
 	h.mu.Lock()
 	h.idle = append(h.idle, q) // as many as ever read at once
 	h.mu.Unlock()

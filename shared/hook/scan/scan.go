@@ -13,7 +13,6 @@ package scan
 
 import (
 	"encoding/json"
-	"strconv"
 	"unicode/utf8"
 
 	"github.com/wattline/wattline/shared/bus"
@@ -33,15 +32,9 @@ const (
 type Value struct {
 	Time device.Micros
 	Kind senml.Kind // Number or Bool
-	// Number is the value as it is written, "1" or "0" of a Bool. It is good as
-	// long as the text of the message is.
+	// Number is the value as it is written, "1" or "0" of a Bool. It is good until
+	// the next message is read.
 	Number []byte
-}
-
-// Float is the value as a number; ok is false where it is out of range.
-func (v Value) Float() (f float64, ok bool) {
-	f, err := strconv.ParseFloat(string(v.Number), 64)
-	return f + 0, err == nil // a base value is added the long way too: no zero is negative
 }
 
 // Reader reads messages. H is what the name and the unit of a record become. Not
@@ -49,10 +42,11 @@ func (v Value) Float() (f float64, ok bool) {
 type Reader[H any] struct {
 	tokens
 
-	heads heads[H]
-	take  func(*H, Value) bool // of the message that is read
-	base  base
-	names int // bytes of all names so far
+	inflater bus.Inflater
+	heads    heads[H]
+	take     func(*H, Value) bool // of the message that is read
+	base     base
+	names    int // bytes of all names so far
 }
 
 // base holds the base fields of a pack (RFC 8428 section 4.1).
@@ -72,22 +66,23 @@ func New[H any](learn func(senml.Record) (H, bool)) *Reader[H] {
 // Learned counts the names and units that are remembered.
 func (r *Reader[H]) Learned() int { return len(r.heads.young) + len(r.heads.old) }
 
-// Message reads an inflated payload, an envelope with a pack as its data, and
-// hands each record to take, which may give up by false. ok is false where the
-// reader gave up; then what take was handed counts for nothing. The envelope has
-// no Data.
-func (r *Reader[H]) Message(text []byte, now device.Micros, take func(*H, Value) bool) (e bus.Envelope, ok bool) {
-	ok = r.read(text, now, take, func() bool { return r.envelope(&e) })
+// Message reads a payload, inflating it when it is compressed, an envelope with a
+// pack as its data, and hands each record to take, which may give up by false. ok
+// is false where the reader gave up; then what take was handed counts for nothing.
+// The envelope has no Data.
+func (r *Reader[H]) Message(payload []byte, now device.Micros, take func(*H, Value) bool) (e bus.Envelope, ok bool) {
+	ok = r.read(payload, now, take, func() bool { return r.envelope(&e) })
 	return e, ok
 }
 
-// Pack reads an inflated payload that is a pack alone, as [Reader.Message] does.
-func (r *Reader[H]) Pack(text []byte, now device.Micros, take func(*H, Value) bool) (ok bool) {
-	return r.read(text, now, take, r.pack)
+// Pack reads a payload that is a pack alone, as [Reader.Message] does.
+func (r *Reader[H]) Pack(payload []byte, now device.Micros, take func(*H, Value) bool) (ok bool) {
+	return r.read(payload, now, take, r.pack)
 }
 
-func (r *Reader[H]) read(text []byte, now device.Micros, take func(*H, Value) bool, form func() bool) bool {
-	if !utf8.Valid(text) {
+func (r *Reader[H]) read(payload []byte, now device.Micros, take func(*H, Value) bool, form func() bool) bool {
+	text, err := r.inflater.Inflate(payload)
+	if err != nil || !utf8.Valid(text) {
 		return false
 	}
 	r.tokens, r.take, r.base, r.names = tokens{text: text, latest: now + Ahead}, take, base{}, 0
