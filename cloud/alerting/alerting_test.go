@@ -28,6 +28,8 @@ var quiet = slog.New(slog.DiscardHandler)
 type site struct {
 	t       *testing.T
 	data    string
+	config  alerting.Config
+	log     *slog.Logger
 	options bus.Options
 	asker   *bus.Asker
 	stop    func()
@@ -54,7 +56,7 @@ func newTown(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
-	s := &site{t: t, data: t.TempDir(), options: bus.Options{URL: b.URL()}, kept: make(map[string]string), heard: make(chan struct{}, 1)}
+	s := &site{t: t, data: t.TempDir(), config: alerting.DefaultConfig(), log: quiet, options: bus.Options{URL: b.URL()}, kept: make(map[string]string), heard: make(chan struct{}, 1)}
 	s.asker = bus.NewAsker("test", s.named("test"), nil, quiet)
 	s.runs(s.asker.Run)
 	s.runs(func(ctx context.Context) error {
@@ -92,7 +94,7 @@ func (s *site) runs(run func(context.Context) error) (stop func()) {
 
 func (s *site) start() {
 	s.t.Helper()
-	a, err := alerting.New(alerting.DefaultConfig(), s.data, s.options, metrics.New(), quiet)
+	a, err := alerting.New(s.config, s.data, s.options, metrics.New(), s.log)
 	if err != nil {
 		s.t.Fatal(err)
 	}

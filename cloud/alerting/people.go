@@ -6,14 +6,19 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/wattline/wattline/cloud/alerting/archive"
 	"github.com/wattline/wattline/cloud/alerting/engine"
+	"github.com/wattline/wattline/cloud/alerting/notify"
 	"github.com/wattline/wattline/cloud/alerting/rule"
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
 	"github.com/wattline/wattline/shared/hook"
 )
+
+// tryTimeout bounds a trial that is not queued; who asked waits for it.
+const tryTimeout = 5 * time.Second
 
 // maxWindow is the longest maintenance window.
 const maxWindow = 366 * 24 * 60 * 60 * 1_000_000
@@ -95,8 +100,22 @@ func listReceivers(_ context.Context, a *Alerting, _ contract.RegistryRequest) (
 	return contract.RegistryAnswer{Content: text(all)}, nil
 }
 
-func testReceiver(_ context.Context, a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
-	return contract.RegistryAnswer{}, a.desk.Try(r.Key, r.Who, a.micros())
+// testReceiver queues a trial; who is told a state is told at once, and the answer
+// says whether that was taken.
+func testReceiver(ctx context.Context, a *Alerting, r contract.RegistryRequest) (contract.RegistryAnswer, error) {
+	now := a.micros()
+	for _, s := range a.states {
+		if s.Status().Name != r.Key {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+		defer cancel()
+		if err := s.Try(ctx, notify.Trial(r.Key, r.Who, now)); err != nil {
+			return contract.RegistryAnswer{}, problem(contract.NotNow, "receiver %s does not take a trial: %v", r.Key, err)
+		}
+		return contract.RegistryAnswer{}, nil
+	}
+	return contract.RegistryAnswer{}, a.desk.Try(r.Key, r.Who, now)
 }
 
 // listAudit gives who did what to alerts and rules, the newest first.

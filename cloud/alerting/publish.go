@@ -36,6 +36,8 @@ type stateful interface {
 	Run(ctx context.Context, state func() []contract.Alert) error
 	Poke()
 	Status() notify.Status
+	// Try tells an alert beside the state, and whether it was taken.
+	Try(ctx context.Context, a contract.Alert) error
 }
 
 // publishing is what the bus must be told: the newest of each topic.

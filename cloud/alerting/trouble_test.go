@@ -61,6 +61,7 @@ type deaf struct{}
 
 func (deaf) Run(context.Context, func() []contract.Alert) error { return nil }
 func (deaf) Poke()                                              {}
+func (deaf) Try(context.Context, contract.Alert) error          { return nil }
 func (deaf) Status() notify.Status                              { return notify.Status{Failing: 1} }
 
 func TestAnAlertmanagerThatIsAwayIsAReceiverThatFails(t *testing.T) {

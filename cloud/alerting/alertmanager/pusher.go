@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -125,6 +126,31 @@ func (p *Pusher) Poke() {
 		default:
 		}
 	}
+}
+
+// trialFor is how long a trial counts: Alertmanager gathers alerts for some time
+// before it tells anybody.
+const trialFor = 5 * time.Minute
+
+// Try pushes an alert that only says that somebody tries, and waits for the answer
+// of each instance. An error names those that did not take it, and why.
+func (p *Pusher) Try(ctx context.Context, a contract.Alert) error {
+	site := ""
+	if p.options.Site != nil {
+		site = p.options.Site()
+	}
+	trial := []wire{encode(a, site, p.options.Link, time.Now(), trialFor)}
+	errs := make([]error, len(p.instances))
+	var all sync.WaitGroup
+	for n, i := range p.instances {
+		all.Go(func() {
+			if err := i.post(ctx, trial); err != nil {
+				errs[n] = fmt.Errorf("%s: %w", i.url.Host, err)
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // Status says how the instances are: since when one of them fails and which, and

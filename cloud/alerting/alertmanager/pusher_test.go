@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/wattline/wattline/cloud/alerting/alertmanager"
+	"github.com/wattline/wattline/cloud/alerting/notify"
 	"github.com/wattline/wattline/shared/config"
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
@@ -125,6 +126,33 @@ func TestWhatFiresIsPushedAgainWithOneIdentity(t *testing.T) {
 	}
 	if left := last.ends.Sub(last.at); left < 100*time.Millisecond || left > 200*time.Millisecond {
 		t.Errorf("it counts %v longer, want four periods of 50 ms", left)
+	}
+}
+
+func TestATrialIsPushedBesideTheStateAndSaysWhoDoesNotTakeIt(t *testing.T) {
+	good, bad := newReceiver(t, nil), newReceiver(t, nil)
+	p, _ := start(t, &house{}, time.Hour, nil, good, bad)
+	trial := notify.Trial("am", "ada", device.MicrosOf(time.Now()))
+	if err := p.Try(t.Context(), trial); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*receiver{good, bad} {
+		got := 0
+		for _, push := range r.all() {
+			for _, a := range push {
+				if a.Labels["alertname"] == "trial" && strings.Contains(a.Annotations["summary"], "ada") && a.ends.After(time.Now().Add(4*time.Minute)) {
+					got++
+				}
+			}
+		}
+		if got != 1 {
+			t.Errorf("%d trials in %+v", got, r.all())
+		}
+	}
+	bad.respond(status(http.StatusUnauthorized, "who are you?"))
+	err := p.Try(t.Context(), trial)
+	if err == nil || !strings.Contains(err.Error(), "401") || !strings.Contains(err.Error(), bad.Listener.Addr().String()) || strings.Contains(err.Error(), good.Listener.Addr().String()) {
+		t.Errorf("got %v", err)
 	}
 }
 
