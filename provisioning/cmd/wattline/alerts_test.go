@@ -109,7 +109,7 @@ func TestRulesAreSwitchedAsTheyAre(t *testing.T) {
 		"GET /api/v1/alerts/rules.yaml":             "200 rules: []\n",
 		"PUT /api/v1/alerts/rules.yaml":             `200 {"added":["n"],"changed":["c"],"deleted":["d"],"calendars_changed":false}`,
 		"GET /api/v1/alerts/statistics":             `200 {"items":[{"rule":"x","severity":"info","alerts":12,"firing":1,"seconds":7500,"longest_seconds":3600}],"next":null}`,
-		"GET /api/v1/alerts/receivers":              `200 {"items":[{"name":"office","kind":"email","from":"warning","waiting":2,"in_flight":false,"failing_since":"2026-11-01T08:00:00Z","last_error":"refused"}],"next":null}`,
+		"GET /api/v1/alerts/receivers":              `200 {"items":[{"name":"office","kind":"email","from":"warning","waiting":2,"in_flight":false,"failing_since":"2026-11-01T08:00:00Z","last_error":"refused","unreached":{"b@example.org":"550 no","a@example.org":"550 no"}}],"next":null}`,
 		"POST /api/v1/alerts/receivers/office/test": `204 `,
 	})
 	if got := squeeze(c.run(t, "alerts", "rules").stdout); got != "RULE ON SEVERITY SIGNAL WHEN FOR left-on on info power above 30, clear 20 1h x off info y absent" {
@@ -129,6 +129,7 @@ func TestRulesAreSwitchedAsTheyAre(t *testing.T) {
 		t.Errorf("asked for %s", q)
 	}
 	c.run(t, "alerts", "receivers").wants(t, exitDone, "failing since ", "")
+	c.run(t, "alerts", "receivers").wants(t, exitDone, "a@example.org, b@example.org", "")
 	c.run(t, "alerts", "test", "office").wants(t, exitDone, "on its way", "")
 
 	file := filepath.Join(t.TempDir(), "rules.yaml")

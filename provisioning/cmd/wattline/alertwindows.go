@@ -4,8 +4,10 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -173,6 +175,10 @@ func receiversList(ctx context.Context, s *session, args []string) error {
 			return "well"
 		}},
 		col("WAITING", "waiting"), col("SENDING", "in_flight"), col("LAST SENT", "last_sent"), col("LAST ERROR", "last_error"),
+		{title: "NOT REACHED", of: func(d document) string {
+			refused, _ := d.at("unreached").(map[string]any)
+			return strings.Join(slices.Sorted(maps.Keys(refused)), ", ")
+		}},
 	}
 	return s.list(ctx, alertsPath+"/receivers", nil, columns, "There are no receivers, so that nobody is told. They stand in the cloud's configuration, alerting.receivers.", 0)
 }
