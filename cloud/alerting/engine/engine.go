@@ -227,3 +227,6 @@ func (i *instance) name() string { return i.rule.Name + "/" + i.subject.String()
 func micros[D rule.Duration | time.Duration](d D) device.Micros {
 	return device.Micros(time.Duration(d).Microseconds())
 }
+
+// Watches reports whether a rule looks at a signal.
+func (e *Engine) Watches(signal string) bool { return len(e.bySignal[signal]) > 0 }
