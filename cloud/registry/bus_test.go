@@ -121,7 +121,7 @@ func TestAChangeReachesAHundredGateways(t *testing.T) {
 		}
 		b.WriteString("series:\n")
 		for f := range 100 {
-			fmt.Fprintf(&b, "  - {first: sp_f%d.w.r0.c0, rows: 10, columns: 10, first_address: 10.%d.0.1}\n", f, f)
+			fmt.Fprintf(&b, "  - {first: sp_f%d.w.r0.c0, rows: 2, columns: 5, first_address: 10.%d.0.1}\n", f, f)
 		}
 		return b.String()
 	}

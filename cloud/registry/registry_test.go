@@ -142,10 +142,16 @@ func raw(format string, args ...any) json.RawMessage { return fmt.Appendf(nil, f
 func (s *site) retained() map[string]string {
 	s.t.Helper()
 	topics := make(map[string]string)
+	var mu sync.Mutex // a message may still be handed over when the connection has ended
 	s.speak(func(ctx context.Context, session *bus.Session) error {
 		end := make(chan struct{})
+		hear := func(m bus.Message) {
+			mu.Lock()
+			defer mu.Unlock()
+			topics[m.Topic] = string(m.Payload)
+		}
 		for _, filter := range []string{"registry/#", "gateways/#", "state/#"} {
-			if err := session.Subscribe(ctx, filter, func(m bus.Message) { topics[m.Topic] = string(m.Payload) }); err != nil {
+			if err := session.Subscribe(ctx, filter, hear); err != nil {
 				return err
 			}
 		}
@@ -158,7 +164,9 @@ func (s *site) retained() map[string]string {
 		<-end
 		return nil
 	})
-	return topics
+	mu.Lock()
+	defer mu.Unlock()
+	return maps.Clone(topics)
 }
 
 // speak runs f on a connection of its own.

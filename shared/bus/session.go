@@ -168,7 +168,7 @@ func (s *Session) publish(ctx context.Context, m Message) error {
 
 // Subscribe asks for the messages of a topic filter, QoS 1. The handler is
 // called by the connection's one reader: it must hand over and return. It may
-// keep the message.
+// keep the message. It may be called once more after the session has ended.
 func (s *Session) Subscribe(ctx context.Context, filter string, handle func(Message)) error {
 	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()

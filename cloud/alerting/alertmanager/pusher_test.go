@@ -178,18 +178,14 @@ func TestWhatIsOverIsPushedAsResolvedAsLongAsItIsKnown(t *testing.T) {
 	until(t, "forgotten", func() bool { n := len(r.all()); return n > 0 && len(h.state()) == 0 })
 }
 
-func TestAChangeIsPushedWithinASecondAndAlone(t *testing.T) {
+func TestAChangeIsPushedAtOnceAndAlone(t *testing.T) {
 	r, h := newReceiver(t, nil), &house{}
 	h.set(overPower(1))
 	p, _ := start(t, h, time.Hour, nil, r)
 	r.next()
-	began := time.Now()
 	h.set(overPower(1), overPower(2))
 	p.Poke()
-	r.next()
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("it took %v", took)
-	}
+	r.next() // and not in an hour
 	if last := r.last(); len(last) != 1 || last[0].Labels["subject"] != "sp_f2.w2" {
 		t.Errorf("pushed %v, want the new one alone", last)
 	}

