@@ -33,6 +33,7 @@ type ear struct {
 	play *play
 	down error
 	got  []string
+	at   []time.Time
 	last notify.Message
 	// before is what to do before a message is taken; may be nil.
 	before func(notify.Message)
@@ -50,7 +51,7 @@ func (e *ear) Send(_ context.Context, m notify.Message) error {
 		items = append(items, fmt.Sprintf("%s %s %s", i.Event, i.Alert.Rule, i.Alert.Subject))
 	}
 	e.last = m
-	e.got = append(e.got, e.play.now.In(e.play.zone).Format("15:04 ")+strings.Join(items, ", "))
+	e.got, e.at = append(e.got, e.play.now.In(e.play.zone).Format("15:04 ")+strings.Join(items, ", ")), append(e.at, e.play.now)
 	return nil
 }
 
@@ -144,8 +145,14 @@ func (p *play) measure(watts float64, places ...string) {
 // passes lets time pass, a second at a time.
 func (p *play) passes(d time.Duration) {
 	p.t.Helper()
+	p.strides(d, time.Second)
+}
+
+// strides lets time pass, a step at a time.
+func (p *play) strides(d, step time.Duration) {
+	p.t.Helper()
 	for end := p.now.Add(d); p.now.Before(end); {
-		p.now = p.now.Add(time.Second)
+		p.now = p.now.Add(step)
 		p.role.Tick(p.t.Context())
 	}
 }
