@@ -82,7 +82,7 @@ func (a *Alerting) tick() {
 	a.judge(a.signals.Tick(now), now)
 	a.judge(a.signals.TakeReceivers(a.failing(), now), now)
 	a.change(a.engine.Tick(now)) // and what could not be written before
-	a.forgetRecent(a.micros()) // some ended since now was
+	a.forgetRecent(a.micros())   // some ended since now was
 }
 
 // failing counts the receivers that do not take what they are told, those who are
