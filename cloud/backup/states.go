@@ -104,3 +104,39 @@ func (r *run) states(ctx context.Context) error {
 	r.Log.DebugContext(ctx, "files of the roles copied", slog.Int("files", len(r.manifest.States)))
 	return nil
 }
+
+// ConfigPath is where a restored configuration is, below the data directory; it is
+// secret, for it may hold passwords.
+const ConfigPath = "restored/cloud.yaml"
+
+// Together gives the files of several.
+type Together []States
+
+// Each implements [States].
+func (t Together) Each(ctx context.Context, secrets bool, take func(role, path string, secret bool, content io.Reader) error) error {
+	for _, s := range t {
+		if err := s.Each(ctx, secrets, take); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// File is one secret file from anywhere; one that is not there is none.
+type File struct{ Role, Path, From string }
+
+// Each implements [States].
+func (f File) Each(_ context.Context, secrets bool, take func(role, path string, secret bool, content io.Reader) error) error {
+	if !secrets || f.From == "" {
+		return nil
+	}
+	file, err := os.Open(f.From)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", f.From, err)
+	}
+	defer file.Close()
+	return take(f.Role, f.Path, true, file)
+}

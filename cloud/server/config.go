@@ -10,6 +10,7 @@ import (
 
 	"github.com/wattline/wattline/cloud/alerting"
 	"github.com/wattline/wattline/cloud/api"
+	"github.com/wattline/wattline/cloud/backup"
 	"github.com/wattline/wattline/cloud/broker"
 	spcommand "github.com/wattline/wattline/cloud/components/sp_command"
 	influxdata "github.com/wattline/wattline/cloud/hooks/influx_data"
@@ -48,6 +49,8 @@ type Config struct {
 	Webhook webhook.Config `yaml:"webhook"`
 	// Alerting tells people what is wrong.
 	Alerting alerting.Config `yaml:"alerting"`
+	// Backup copies all of it to where it can be brought back from.
+	Backup backup.Config `yaml:"backup"`
 	// Copies names further databases that get what goes into one.
 	Copies map[string][]string `yaml:"copies"`
 }
@@ -69,7 +72,7 @@ func DefaultConfig() Config {
 		Data: "var/cloud", Broker: broker.DefaultConfig(), Influx: influx.DefaultConfig(), InfluxD: influxd.DefaultConfig(),
 		Registry: registry.DefaultConfig(), SPCommand: spcommand.DefaultConfig(), HTTP: door.HTTP, IoToad: door.IoToad,
 		InfluxData: influxdata.DefaultConfig(), Republish: republish.DefaultConfig(), Webhook: webhook.DefaultConfig(),
-		Alerting: alerting.DefaultConfig(),
+		Alerting: alerting.DefaultConfig(), Backup: backup.DefaultConfig(),
 	}
 	if c.InfluxD.Dir == "" {
 		c.InfluxD.Dir = "influxdb"
@@ -91,7 +94,8 @@ func (c *Config) Validate() error {
 	errs = append(errs, config.Key("mqtt.tls", c.MQTT.TLS.Validate()), config.Key("broker", c.Broker.Validate()), config.Key("influxd", c.InfluxD.Validate()),
 		config.Key("registry", c.Registry.Validate()), config.Key("sp_command", c.SPCommand.Validate()), config.Key("http", c.HTTP.Validate()),
 		config.Key("iotoad", c.IoToad.Validate()), config.Key("influx_data", c.InfluxData.Validate()), config.Key("republish", c.Republish.Validate()),
-		config.Key("webhook", c.Webhook.Validate()), config.Key("alerting", c.Alerting.Validate()))
+		config.Key("webhook", c.Webhook.Validate()), config.Key("alerting", c.Alerting.Validate()),
+		config.Key("backup", c.Backup.Validate()))
 	if c.Influx.URL != "" {
 		errs = append(errs, config.Key("influx", c.Influx.Validate()))
 	}

@@ -43,6 +43,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && args[0] == "ready" {
 		return askReady(ctx, args[1:], stdout, stderr)
 	}
+	if len(args) > 0 && args[0] == "backup" {
+		return makeBackup(ctx, args[1:], stdout, stderr)
+	}
+	if len(args) > 0 && args[0] == "restore" {
+		return restoreBackup(ctx, args[1:], stdout, stderr)
+	}
 	flags := flag.NewFlagSet("wattline-cloud", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // main prints the error
 	file := flags.String("config", defaultConfig, "configuration `file`")
@@ -51,7 +57,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	debug := flags.Bool("debug", false, "log more")
 	show := flags.Bool("version", false, "print the version and end")
 	flags.Usage = func() {
-		fmt.Fprintf(stderr, "wattline-cloud stores what the gateways send, answers questions over REST and\nswitches plugs.\n\nUsage: wattline-cloud -config FILE [-roles LIST]\n       wattline-cloud init -help     make a new site\n       wattline-cloud access -help   the access rules for Mosquitto\n       wattline-cloud ready -help    whether the one beside it can answer\n\nRoles: %s\n\n", server.RoleNames())
+		fmt.Fprintf(stderr, "wattline-cloud stores what the gateways send, answers questions over REST and\nswitches plugs.\n\nUsage: wattline-cloud -config FILE [-roles LIST]\n       wattline-cloud init -help     make a new site\n       wattline-cloud access -help   the access rules for Mosquitto\n       wattline-cloud ready -help    whether the one beside it can answer\n       wattline-cloud backup -help   back up a site that does not run; list, check, prune\n       wattline-cloud restore -help  bring a backup back\n\nRoles: %s\n\n", server.RoleNames())
 		flags.SetOutput(stderr)
 		flags.PrintDefaults()
 	}
