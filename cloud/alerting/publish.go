@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/wattline/wattline/cloud/alerting/notify"
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
@@ -21,6 +23,9 @@ const (
 	// and maxRecent of how much.
 	recentFor = 5 * 60 * 1_000_000
 	maxRecent = 10_000
+	// publishTogether is how many messages may wait for the broker at once: after a
+	// restart there may be ten thousand, each a way there and back.
+	publishTogether = 64
 )
 
 // ended is an alert that is over, and when the cloud learned that: it may have
@@ -46,6 +51,8 @@ type publishing struct {
 	// unsent is what is to be published; nil payloads clear.
 	unsent map[string][]byte
 	poked  chan struct{}
+	// begun is a connection on which nobody has looked yet what the broker has kept.
+	begun *bus.Session
 }
 
 func newPublishing() publishing {
@@ -63,10 +70,22 @@ func (p *publishing) publish(a contract.Alert) {
 	p.put(topicOf(a), payload)
 }
 
+// looksAt has a connection looked at once what waits is published.
+func (p *publishing) looksAt(s *bus.Session) {
+	p.waits.Lock()
+	p.begun = s
+	p.waits.Unlock()
+	p.poke()
+}
+
 func (p *publishing) put(topic string, payload []byte) {
 	p.waits.Lock()
 	p.unsent[topic] = payload
 	p.waits.Unlock()
+	p.poke()
+}
+
+func (p *publishing) poke() {
 	select {
 	case p.poked <- struct{}{}:
 	default:
@@ -91,16 +110,24 @@ func (p *publishing) giveBack(topic string, payload []byte) {
 	}
 }
 
-// publishAll publishes what waits, whenever there is a connection.
+// publishAll publishes what waits, whenever there is a connection. Only then it
+// looks what the broker has kept beside that: everything would come twice else.
 func (a *Alerting) publishAll(ctx context.Context) {
 	for ctx.Err() == nil {
+		var together errgroup.Group // no topic is there twice
+		together.SetLimit(publishTogether)
 		for topic, payload := range a.takeAll() {
-			limit, cancel := context.WithTimeout(ctx, 10*time.Second)
-			if err := a.link.Publish(limit, bus.Message{Topic: topic, Payload: payload, Retained: true}); err != nil {
-				a.giveBack(topic, payload)
-			}
-			cancel()
+			together.Go(func() error {
+				limit, cancel := context.WithTimeout(ctx, 10*time.Second)
+				defer cancel()
+				if err := a.link.Publish(limit, bus.Message{Topic: topic, Payload: payload, Retained: true}); err != nil {
+					a.giveBack(topic, payload)
+				}
+				return nil
+			})
 		}
+		_ = together.Wait() // what was not published was given back
+		a.look(ctx)
 		select {
 		case <-ctx.Done():
 		case <-a.poked:
@@ -109,12 +136,28 @@ func (a *Alerting) publishAll(ctx context.Context) {
 	}
 }
 
+// look asks the broker once, on each connection, for what it has kept.
+func (a *Alerting) look(ctx context.Context) {
+	a.waits.Lock()
+	session := a.begun
+	a.begun = nil
+	a.waits.Unlock()
+	if session == nil || session.Subscribe(ctx, alertsFilter, a.take) == nil || !a.link.IsUp() {
+		return // on the next connection it is asked anew
+	}
+	a.waits.Lock()
+	defer a.waits.Unlock()
+	if a.begun == nil {
+		a.begun = session
+	}
+}
+
 // up hears the bus and publishes what fires, whatever the broker has kept.
 func (a *Alerting) up(ctx context.Context, s *bus.Session) error {
 	a.mu.Lock()
 	a.signals.Connected(a.micros())
 	a.mu.Unlock()
-	for _, filter := range append(a.signals.Filters(), alertsFilter) {
+	for _, filter := range a.signals.Filters() {
 		if err := s.Subscribe(ctx, filter, a.take); err != nil {
 			return err
 		}
@@ -124,6 +167,7 @@ func (a *Alerting) up(ctx context.Context, s *bus.Session) error {
 	for _, alert := range a.engine.Firing() {
 		a.publish(alert)
 	}
+	a.looksAt(s)
 	a.heard()
 	return nil
 }

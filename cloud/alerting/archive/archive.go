@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -161,6 +162,12 @@ func at(t device.Micros) []byte {
 
 // Remember keeps what an engine needs to go on.
 func (a *Archive) Remember(all []engine.Remembered) error {
+	all = slices.Clone(all)
+	for i, r := range all {
+		if r.Alert != nil { // which is kept as such
+			all[i].Alert = &contract.Alert{ID: r.Alert.ID}
+		}
+	}
 	text, err := json.Marshal(all)
 	if err != nil {
 		return err
