@@ -28,7 +28,7 @@ import (
 const Name = "alerting"
 
 const (
-	queueMessages = 10_000
+	queueMessages = 250_000 // with each connection comes all of a house, and what fires
 	queueBytes    = 64 << 20
 	tickEvery     = time.Second
 	saveEvery     = time.Minute
@@ -52,6 +52,7 @@ type Alerting struct {
 	heard   func()        // closes hears
 	log     *slog.Logger
 	now     func() time.Time
+	ran     func() time.Duration // by the clock that nobody sets
 	counted counted
 
 	mu       sync.Mutex // protects the fields below
@@ -62,6 +63,7 @@ type Alerting struct {
 	unsaved  []engine.Change
 	windows  []engine.Maintenance
 	recent   []ended // within the last recentFor
+	looked   looked
 	rehoused device.Micros
 
 	publishing
@@ -106,6 +108,8 @@ func prepare(cfg Config, data string, reg *metrics.Registry, log *slog.Logger) *
 			firing:    reg.Gauge("wattline_alerting_firing", "Alerts that fire."),
 		},
 	}
+	begin := time.Now()
+	a.ran = func() time.Duration { return time.Since(begin) }
 	a.heard = sync.OnceFunc(func() { close(a.hears) })
 	a.count(reg, "wattline_alerting_malformed_total", "Messages that say nothing, or more than there is room for.", func() int { return a.signals.Malformed() })
 	a.count(reg, "wattline_alerting_unwatched_total", "Values that nobody looked at: their source, or all, have more series than are watched.", func() int { return a.engine.Dropped() })
@@ -157,6 +161,7 @@ func (a *Alerting) open(receivers []notify.Receiver) (err error) {
 		return err
 	}
 	a.engine = engine.New(a.file, a.signals.House())
+	a.signals.Watch(a.engine.Watches)
 	a.engine.Maintain(a.windows)
 	return a.keep(a.engine.Recall(remembered, now))
 }

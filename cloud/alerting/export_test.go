@@ -16,18 +16,27 @@ import (
 
 // Driven is the role without a bus and without the wall's clock: a test hands in
 // what would be heard, and the time.
-type Driven struct{ a *Alerting }
+type Driven struct {
+	a   *Alerting
+	set time.Duration // by how much somebody has set the clock
+}
 
 // Drive opens it.
 func Drive(cfg Config, data string, receivers []notify.Receiver, now func() time.Time, log *slog.Logger) (*Driven, error) {
 	a := prepare(cfg, data, nil, log)
+	d := &Driven{a: a}
 	a.now = now
+	a.ran = func() time.Duration { return now().Sub(time.Time{}.AddDate(2000, 0, 0)) - d.set }
 	if err := a.open(receivers); err != nil {
 		return nil, err
 	}
 	a.signals.Connected(a.micros())
-	return &Driven{a}, nil
+	return d, nil
 }
+
+// Set says that the clock is not later by so much because time has passed, but
+// because somebody has set it.
+func (d *Driven) Set(by time.Duration) { d.set += by }
 
 // Hear hands in a message.
 func (d *Driven) Hear(m bus.Message) { d.a.hear(m) }

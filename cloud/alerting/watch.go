@@ -78,6 +78,7 @@ func (a *Alerting) tick() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.micros()
+	a.watchClock(now)
 	a.rehouse(now)
 	a.judge(a.signals.Tick(now), now)
 	a.judge(a.signals.TakeReceivers(a.failing(), now), now)

@@ -28,6 +28,9 @@ const (
 	mostRetry   = 5 * time.Minute
 	mostRefused = 30 * time.Minute
 	maxFault    = 300 // characters of an error that are shown
+	// setBack is how far in the future the past is when the clock was set back: who
+	// has waited since then has waited long enough.
+	setBack = time.Minute
 )
 
 // serve sends what is due, and says how long nothing will be.
@@ -181,7 +184,10 @@ func (w *window) due(q queue, site contract.Site, now time.Time) (due []waiting,
 		oldest = min(oldest, item.Entered)
 		critical = critical || item.Event == Began && item.Alert.Severity == contract.Critical
 	}
-	pause := max(time.UnixMicro(int64(oldest)).Add(w.Wait).Sub(now), w.capped(q, critical, now))
+	pause := w.capped(q, critical, now)
+	if waited := now.Sub(time.UnixMicro(int64(oldest))); waited > -setBack {
+		pause = max(pause, w.Wait-waited)
+	}
 	if oldest == 0 { // somebody tries, and looks at the clock
 		pause = 0
 	}
@@ -207,13 +213,14 @@ func (w *window) capped(q queue, critical bool, now time.Time) time.Duration {
 	return time.UnixMicro(int64(sent[len(sent)-most])).Add(time.Hour).Sub(now)
 }
 
-// sent are the times of the messages of the last hour, oldest first.
+// sent are the times of the messages of the last hour, oldest first; those of a
+// clock that was set back since are forgotten.
 func (q queue) sent(now time.Time) (times []device.Micros) {
 	if json.Unmarshal(q.state.Get(sentKey), &times) != nil {
 		return nil
 	}
 	hour := device.MicrosOf(now.Add(-time.Hour))
-	return slices.DeleteFunc(times, func(t device.Micros) bool { return t <= hour })
+	return slices.DeleteFunc(times, func(t device.Micros) bool { return t <= hour || t > device.MicrosOf(now) })
 }
 
 // digestIn is how long it takes until information is told: until the time of the

@@ -41,7 +41,7 @@ func (s *Signals) hearData(m bus.Message) error {
 	var heard, spelled device.ID
 	for i := range d.Readings {
 		r := &d.Readings[i]
-		if r.Kind != senml.Number && r.Kind != senml.Bool || isFact(r.Measurement) {
+		if r.Kind != senml.Number && r.Kind != senml.Bool || isFact(r.Measurement) || s.watched != nil && !s.watched(r.Measurement) {
 			continue
 		}
 		if i == 0 || r.Device != heard {

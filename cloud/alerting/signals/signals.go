@@ -40,6 +40,7 @@ type Signals struct {
 	log       *slog.Logger
 	sparing   hook.Sparing
 	decoder   hook.Decoder
+	watched   func(measurement string) bool // nil: all are
 	malformed int
 
 	house    *house
@@ -57,6 +58,10 @@ type Signals struct {
 func New(log *slog.Logger) *Signals {
 	return &Signals{log: log, house: newHouse(), gateways: make(map[string]*gateway)}
 }
+
+// Watch says which measurements of devices are of interest; nobody need see the
+// others. Without it all are.
+func (s *Signals) Watch(watched func(measurement string) bool) { s.watched = watched }
 
 // Filters are the topic filters of what must be heard, in the order in which to
 // subscribe to them: the house comes before what is said of it. They are not to be
@@ -174,10 +179,21 @@ func (s *Signals) begin(now device.Micros) {
 // setBack follows the cloud's clock, which went back: what was a minute ago still
 // was, and nobody is silent for less time.
 func (s *Signals) setBack(by device.Micros) {
+	s.move(func(t device.Micros) device.Micros { return max(1, t-by) })
+}
+
+// SetAhead follows the cloud's clock, which was set ahead by so much and says now:
+// nobody was silent for that time.
+func (s *Signals) SetAhead(by, now device.Micros) {
+	s.move(func(t device.Micros) device.Micros { return min(t+by, now) })
+}
+
+// move moves the times of the cloud's clock; 0 is never, and stays.
+func (s *Signals) move(to func(device.Micros) device.Micros) {
 	move := func(times ...*device.Micros) {
 		for _, t := range times {
 			if *t != 0 {
-				*t = max(1, *t-by) // 0 is never
+				*t = to(*t)
 			}
 		}
 	}
