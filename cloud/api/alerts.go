@@ -14,6 +14,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/device"
 )
 
 const (
@@ -103,7 +104,7 @@ func (s *Server) alerts(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	items, err := ownOnly(callerOf(c), answer.Content)
+	items, err := s.ownOnly(callerOf(c), answer.Content)
 	if err != nil {
 		return err
 	}
@@ -156,7 +157,7 @@ func (w caller) seesAlert(alert json.RawMessage) bool {
 
 // ownOnly takes what is on other floors out of a list, whatever was asked for: the
 // alerting knows nothing of who may see what.
-func ownOnly(who caller, list json.RawMessage) (json.RawMessage, error) {
+func (s *Server) ownOnly(who caller, list json.RawMessage) (json.RawMessage, error) {
 	if !isArray(list) {
 		return nil, fmt.Errorf("%w: the alerting gave no list", errBadAnswer)
 	}
@@ -167,8 +168,46 @@ func ownOnly(who caller, list json.RawMessage) (json.RawMessage, error) {
 	if json.Unmarshal(list, &all) != nil {
 		return nil, fmt.Errorf("%w: the alerting gave no list", errBadAnswer)
 	}
-	own, err := json.Marshal(slices.DeleteFunc(all, func(one json.RawMessage) bool { return !who.seesAlert(one) }))
-	return own, err
+	all = slices.DeleteFunc(all, func(one json.RawMessage) bool { return !who.seesAlert(one) })
+	for i := range all {
+		all[i] = s.ownCovers(who, all[i])
+	}
+	return json.Marshal(all)
+}
+
+// ownCovers takes what is on other floors out of what an alert covers: a gateway may
+// serve several.
+func (s *Server) ownCovers(who caller, alert json.RawMessage) json.RawMessage {
+	const covers = "covers"
+	var members map[string]json.RawMessage
+	var subjects []string
+	if who.floors == nil || json.Unmarshal(alert, &members) != nil || members[covers] == nil || json.Unmarshal(members[covers], &subjects) != nil {
+		return alert
+	}
+	own := slices.DeleteFunc(subjects, func(subject string) bool { return !s.seesSubject(who, subject) })
+	delete(members, covers)
+	if len(own) > 0 {
+		members[covers], _ = json.Marshal(own) // texts
+	}
+	cut, err := json.Marshal(members)
+	if err != nil {
+		return alert
+	}
+	return cut
+}
+
+// seesSubject tells whether a device or a gateway is on a floor of the caller's.
+func (s *Server) seesSubject(who caller, subject string) bool {
+	if g, ok := s.house.Gateway(subject); ok && g.Info != nil {
+		return who.may(g.Info.Floor)
+	}
+	id, err := device.Parse(subject)
+	if err != nil {
+		return false
+	}
+	site, _ := s.house.Site()
+	floor, _ := id.On(site.DefaultFloor).Floor()
+	return who.may(floor)
 }
 
 // alert is GET /api/v1/alerts/<id>, the slashes of the id escaped or not.
@@ -204,6 +243,7 @@ func (s *Server) knownAlert(c *fiber.Ctx, id string) (contract.RegistryAnswer, e
 	if who.floors == nil {
 		return answer, err
 	}
+	answer.Content = s.ownCovers(who, answer.Content)
 	p, refused := errors.AsType[*problem](err)
 	if err == nil && !who.seesAlert(answer.Content) || refused && p.Status == http.StatusNotFound {
 		return contract.RegistryAnswer{}, newProblem(http.StatusNotFound, fmt.Sprintf("there is no alert %.300s on %s, to which the token %q is limited", id, floorsText(who.floors), who.who))

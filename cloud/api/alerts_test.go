@@ -462,6 +462,35 @@ func TestAlertsOfOtherFloorsAreInvisible(t *testing.T) {
 	}
 }
 
+func TestWhatAnAlertCoversOnOtherFloorsIsInvisible(t *testing.T) {
+	s := start(t, guarded, func(c *api.Config) { c.HTTP.AnswerTimeout = 3 * time.Second })
+	s.house() // its default floor is 1
+	one := alertOn(2)
+	one.Covers, one.CoversMore = []string{"sp_f1.g0", "sp_f2.g1", "sp_g7", "nobody", "sp_f3.g1"}, 4
+	none := alertOn(2)
+	none.Covers = []string{"sp_f1.g0"}
+	s.alerting(func(r registered) contract.RegistryAnswer {
+		if r.Verb == "get" {
+			return contract.RegistryAnswer{Content: content(t, one)}
+		}
+		return contract.RegistryAnswer{Content: content(t, []contract.Alert{one, none})}
+	})
+	name, value := s.token(contract.Token{Name: "south", Role: contract.Operator, Floors: []int{2, 3}})
+	for request, body := range map[string]string{
+		"GET /api/v1/alerts": "", "GET /api/v1/alerts/2": "", "POST /api/v1/alerts/wake": `{"filter":{"rule":"x"}}`, "POST /api/v1/alerts/acknowledge": `{"id":"2"}`,
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		text := string(s.do(method, path, body, name, value).body)
+		if !strings.Contains(text, `"covers":["sp_f2.g1","sp_f3.g1"]`) || strings.Contains(text, "sp_f1") || strings.Contains(text, "sp_g7") || strings.Contains(text, "nobody") {
+			t.Errorf("%s: %s", request, text)
+		}
+	}
+	name, value = s.token(contract.Token{Name: "all", Role: contract.Operator})
+	if text := string(s.do(http.MethodGet, "/api/v1/alerts/2", "", name, value).body); !strings.Contains(text, "sp_f1.g0") {
+		t.Errorf("who sees all: %s", text)
+	}
+}
+
 func TestTheRelayDoesNotLeadToTheAlerting(t *testing.T) {
 	s := start(t, func(c *api.Config) { c.HTTP.AnswerTimeout = time.Second })
 	heard := s.alerting(func(registered) contract.RegistryAnswer { return contract.RegistryAnswer{} })

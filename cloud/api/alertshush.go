@@ -50,7 +50,7 @@ func (s *Server) hushes(verb string) fiber.Handler {
 		if err != nil {
 			return err
 		}
-		told, err := hushedOf(callerOf(c), answer.Content, r.Key != "")
+		told, err := s.hushedOf(callerOf(c), answer.Content, r.Key != "")
 		if err != nil {
 			return err
 		}
@@ -165,7 +165,7 @@ func wordsOf(text json.RawMessage) (string, bool) {
 }
 
 // hushedOf reads the alerting's answer: an alert, a list of them, or nothing.
-func hushedOf(who caller, content json.RawMessage, one bool) (hushedAnswer, error) {
+func (s *Server) hushedOf(who caller, content json.RawMessage, one bool) (hushedAnswer, error) {
 	list := content
 	switch {
 	case len(content) == 0 || string(content) == "null":
@@ -176,7 +176,7 @@ func hushedOf(who caller, content json.RawMessage, one bool) (hushedAnswer, erro
 	case !isArray(content):
 		list = slices.Concat(json.RawMessage("["), content, json.RawMessage("]"))
 	}
-	list, err := ownOnly(who, list)
+	list, err := s.ownOnly(who, list)
 	if err != nil {
 		return hushedAnswer{}, err
 	}
