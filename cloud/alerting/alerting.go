@@ -174,6 +174,9 @@ func (a *Alerting) first() error {
 		if file, err = rule.Load(a.config.Rules); err != nil {
 			return fmt.Errorf("alerting.rules: %w", err)
 		}
+		if err := a.config.checkRules(&file); err != nil {
+			return fmt.Errorf("alerting.rules: %s: %w", a.config.Rules, err)
+		}
 		from = a.config.Rules
 	}
 	revision, err := a.archive.SetRules(file, contract.Audited{At: a.micros(), Who: Name, What: "import rules", Detail: "from " + from, Result: "done"})

@@ -3,10 +3,13 @@ package alerting_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/wattline/wattline/cloud/alerting"
 	"github.com/wattline/wattline/cloud/alerting/notify"
 	"github.com/wattline/wattline/shared/contract"
 )
@@ -159,4 +162,26 @@ func TestAFileWithMistakesChangesNothing(t *testing.T) {
 	p.measure(10, places...)
 	p.passes(time.Minute)
 	ears[0].wants("in the end", "12:01 over high sp_f1.g0")
+}
+
+// The file of the first start is checked as one that is imported later.
+func TestTheFirstRulesAreCheckedAsAWhole(t *testing.T) {
+	for what, c := range map[string]struct{ text, says string }{
+		"receivers that there are not": {highRule("x", "severity: info, when: {above: 1}, receivers: [a, z]"), `no receiver "z"`},
+		"no rules":                     {"rules: [", "rules.yaml"},
+		"a rule that lacks everything": {"rules: [{name: x}]", "rules[0].severity"},
+	} {
+		cfg := alerting.DefaultConfig()
+		cfg.Receivers = []alerting.Receiver{{Name: "a"}}
+		cfg.Rules = filepath.Join(t.TempDir(), "rules.yaml")
+		if err := os.WriteFile(cfg.Rules, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if d, err := alerting.Drive(cfg, t.TempDir(), nil, time.Now, quiet); err == nil || !strings.Contains(err.Error(), c.says) || !strings.HasPrefix(err.Error(), "alerting.rules: ") {
+			t.Errorf("%s: %v", what, err)
+			if d != nil {
+				_ = d.Close()
+			}
+		}
+	}
 }

@@ -165,7 +165,15 @@ func (a *Alerting) changeFile(r contract.RegistryRequest, what string, change fu
 
 // knownReceivers refuses rules that tell somebody who is not configured.
 func (a *Alerting) knownReceivers(f *rule.File) error {
-	known := a.config.names()
+	if err := a.config.checkRules(f); err != nil {
+		return mistaken(err)
+	}
+	return nil
+}
+
+// checkRules names the rules that tell somebody who is not configured.
+func (c *Config) checkRules(f *rule.File) error {
+	known := c.names()
 	var errs []error
 	for i, r := range f.Rules {
 		for _, name := range r.Receivers {
@@ -174,10 +182,7 @@ func (a *Alerting) knownReceivers(f *rule.File) error {
 			}
 		}
 	}
-	if len(errs) > 0 {
-		return mistaken(errors.Join(errs...))
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func find(f *rule.File, name string) int {
