@@ -319,3 +319,26 @@ func TestAReceiverWhosePositionIsLostGetsEverything(t *testing.T) {
 	s.run(dir, now, box)
 	box.await(s.want)
 }
+
+// What is kept of a receiver takes room that nobody frees later.
+func TestAReceiverThatIsNotConfiguredAnyMoreIsForgotten(t *testing.T) {
+	s := newSite(t)
+	s.backlog(start(), 0, 3)
+	stays, goes, dir := newInbox(t), newInbox(t), t.TempDir()
+	_, stop := s.run(dir, nil, stays, goes)
+	stays.await(s.want)
+	goes.await(s.want)
+	stop()
+	_, stop = s.run(dir, nil, stays)
+	stop()
+	text, err := os.ReadFile(filepath.Join(dir, "webhook", "positions.json"))
+	if err != nil || strings.Contains(string(text), "r1") || !strings.Contains(string(text), "r0") {
+		t.Errorf("the copy is %s, %v", text, err)
+	}
+	back := newInbox(t)
+	s.run(dir, nil, stays, back)
+	back.await(s.want) // it is a new one
+	if n := stays.repeats(); n != 0 {
+		t.Errorf("%d readings came twice to the one that stayed", n)
+	}
+}

@@ -140,6 +140,9 @@ func (h *Hook) Run(ctx context.Context, options bus.Options) (err error) {
 			err = fmt.Errorf("close the positions of webhooks: %w", closed)
 		}
 	}()
+	if err := h.file.forget(h.names()); err != nil { // it takes room, and no more
+		h.log.WarnContext(ctx, "positions of receivers that are gone are kept", slog.Any("err", err))
+	}
 	up := options.Up
 	options.Up = func(ctx context.Context, s *bus.Session) error {
 		h.listens.Store(int64(device.MicrosOf(time.Now())))
@@ -159,6 +162,14 @@ func (h *Hook) Run(ctx context.Context, options bus.Options) (err error) {
 	stop()
 	all.Wait()
 	return err
+}
+
+func (h *Hook) names() []string {
+	names := make([]string, 0, len(h.receivers))
+	for _, r := range h.receivers {
+		names = append(names, r.config.Name)
+	}
+	return names
 }
 
 // wait sleeps; false means that ctx has ended.
