@@ -50,6 +50,7 @@ func parts() []part {
 		{"config", "a change of the configuration reaching 100 gateways", measureConfig},
 		{"query", "queries through REST, beside InfluxDB's own answers", measureQueries},
 		{"registry", "ten thousand places: import, pages, start", measureRegistry},
+		{"alerting", "ten thousand plugs against fifty rules: processor time, from a reading to its webhook, a restart with an alert for each", measureAlerting},
 		{"webhook", "a receiver of webhooks catches up after an outage, beside the same requests bare", measureWebhook},
 	}
 }

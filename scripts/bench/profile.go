@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+	"strings"
 
 	"github.com/wattline/wattline/cloud/server"
 	"github.com/wattline/wattline/edge/gateway"
@@ -28,8 +29,21 @@ func (b *bench) startProgram(name, program, conf string) (*process, error) {
 	return b.start(name, self, "-profile", b.profile, program, conf)
 }
 
+// startRole runs roles of the cloud alone, as startProgram does.
+func (b *bench) startRole(name, roles, conf string) (*process, error) {
+	if b.profile == "" {
+		return b.start(name, filepath.Join(b.bin, "wattline-cloud"), "-roles", roles, "-config", conf)
+	}
+	return b.startProgram(name, "wattline-cloud:"+roles, conf)
+}
+
 // profiled is a program inside this one, with a CPU profile of its life.
 func profiled(ctx context.Context, program, conf, dir string, stderr io.Writer) error {
+	program, names, _ := strings.Cut(program, ":")
+	roles, err := server.ParseRoles(names)
+	if err != nil {
+		return err
+	}
 	file, err := os.CreateTemp(dir, program+"-*.pprof")
 	if err != nil {
 		return fmt.Errorf("make the profile: %w", err)
@@ -47,7 +61,7 @@ func profiled(ctx context.Context, program, conf, dir string, stderr io.Writer) 
 	case "wattline-cloud":
 		cfg := server.DefaultConfig()
 		if err = config.Load(conf, &cfg); err == nil {
-			err = server.Run(ctx, cfg, server.Roles(), server.Options{Version: "bench"}, log)
+			err = server.Run(ctx, cfg, roles, server.Options{Version: "bench"}, log)
 		}
 	default:
 		err = fmt.Errorf("no program %q", program)
