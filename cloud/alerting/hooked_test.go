@@ -64,7 +64,7 @@ func (g *target) times() int {
 // Whatever a receiver of webhooks does, what happens meanwhile waits for it and
 // comes once, in order; the list says what is wrong; and nobody else waits.
 func TestWebhooksThatMisbehaveMissNothing(t *testing.T) {
-	trickle := func(w http.ResponseWriter, r *http.Request) { // headers, a byte at a time
+	trickle := func(w http.ResponseWriter, _ *http.Request) { // headers, a byte at a time
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)

@@ -185,3 +185,47 @@ func TestTheFirstRulesAreCheckedAsAWhole(t *testing.T) {
 		}
 	}
 }
+
+// The same over the bus, with a webhook that is real, and a retained topic.
+func TestRulesChangedOverTheBusEndWhatFires(t *testing.T) {
+	t.Parallel()
+	hook, secret := newTold(t)
+	s, _ := configured(t, strings.Replace(highRule("high", "severity: warning, when: {above: 100}, receivers: [on-call]"), "high", "over-power", 1), `
+rules: %s
+receivers:
+- {name: on-call, kind: webhook, webhook: {url: %s, secret: %s}}
+- {name: spare, kind: webhook, webhook: {url: %[2]s/spare, secret: %[3]s}}
+`, hook.url, secret.Reveal())
+	s.measure(200)
+	hook.until(func(items []notify.Item) bool { return len(items) == 1 })
+	answer := s.ask("query", "rules", contract.RegistryRequest{Verb: "get", Key: "over-power"})
+	var one map[string]any
+	if err := json.Unmarshal(answer.Content, &one); err != nil {
+		t.Fatal(err)
+	}
+	one["when"], one["receivers"] = map[string]any{"above": 500}, []string{"spare"}
+	text, err := json.Marshal(one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.do("rules", contract.RegistryRequest{Verb: "change", Key: "over-power", Content: text, Revision: answer.Revision})
+	s.until(topic, fires) // until a reading says otherwise
+	s.measure(200)
+	s.until(topic, gone)
+	hook.until(func(items []notify.Item) bool { return len(items) == 2 })
+	s.measure(900)
+	s.until(topic, fires)
+	hook.until(func(items []notify.Item) bool { return len(items) == 3 })
+	s.do("rules", contract.RegistryRequest{Verb: "delete", Key: "over-power"})
+	s.until(topic, gone)
+	hook.until(func(items []notify.Item) bool { return len(items) == 4 })
+	var got []string
+	hook.mu.Lock()
+	defer hook.mu.Unlock()
+	for _, m := range hook.messages {
+		got = append(got, fmt.Sprintf("%s: %s", m.Receiver, m.Items[0].Event))
+	}
+	if want := "on-call: began, on-call: over, spare: began, spare: over"; strings.Join(got, ", ") != want {
+		t.Errorf("told %q, want %q", got, want)
+	}
+}
