@@ -192,6 +192,7 @@ func fires(text string) bool { return strings.Contains(text, `"state":"firing"`)
 func gone(text string) bool  { return text == "" }
 
 func TestAReadingBecomesAnAlertAndIsOver(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	if a := s.ask("query", "rules", contract.RegistryRequest{Verb: "list"}); a.Revision != 1 || !strings.Contains(string(a.Content), "gateway-offline") {
 		t.Errorf("the first rules: %d, %.200s", a.Revision, a.Content)
@@ -233,12 +234,14 @@ func TestAReadingBecomesAnAlertAndIsOver(t *testing.T) {
 
 // What the broker has kept of an alert that nobody knows any more is cleared.
 func TestAlertsOfNobodyAreCleared(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.put("alerts/gone/sp_f9.g0", `{"id":"gone/sp_f9.g0/1","state":"firing"}`)
 	s.until("alerts/gone/sp_f9.g0", gone)
 }
 
 func TestRequestsThatCannotBe(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for _, c := range []struct {
 		family, resource string
@@ -274,6 +277,7 @@ func TestRequestsThatCannotBe(t *testing.T) {
 }
 
 func TestAWindowHushesWhatBeginsInIt(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.do("rules", contract.RegistryRequest{Verb: "import", Content: json.RawMessage(overPower)})
 	now := time.Now()

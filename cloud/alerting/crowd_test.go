@@ -89,6 +89,7 @@ func tally(e *ear) (messages int, events map[string]int) {
 }
 
 func TestAThousandPlugsOfADeadGatewayAreOneAlert(t *testing.T) {
+	t.Parallel()
 	f, mail, calls := newFloor(t)
 	f.lives(5 * time.Minute)
 	f.dead = true
@@ -106,7 +107,8 @@ func TestAThousandPlugsOfADeadGatewayAreOneAlert(t *testing.T) {
 }
 
 // The gateway lives, and reaches none of its plugs any more: an access point is off.
-// They come back one after the other, for minutes.
+// They come back one after the other, for minutes. Nothing runs beside it that
+// would be counted too.
 func TestAThousandPlugsThatFailAtOnceAreFewMessages(t *testing.T) {
 	begin := time.Now()
 	f, mail, calls := newFloor(t)

@@ -29,6 +29,7 @@ func TestAFullDiskDelaysAlertsAndLosesNone(t *testing.T) {
 		fillUp(t, data)
 		return
 	}
+	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), fullEnv+"="+t.TempDir())
 	if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("held")) {

@@ -179,6 +179,7 @@ func TestAKillLosesNoAlertAndTellsNoneTwice(t *testing.T) {
 	if os.Getenv(killed) != "" {
 		lives(t)
 	}
+	t.Parallel()
 	c := &crossers{site: newTown(t), time: time.Now().Add(-72 * time.Hour)}
 	receiver, secret := newTold(t)
 	receiver.set(func(w http.ResponseWriter, n int) {

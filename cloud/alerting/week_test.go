@@ -231,6 +231,7 @@ func (w *week) poll(f int) string {
 }
 
 func TestAWeekInABuilding(t *testing.T) {
+	t.Parallel()
 	w := newWeek(t)
 
 	// Monday: the gateway of floor 2 dies for half an hour.
