@@ -33,7 +33,9 @@ const (
 	tickEvery     = time.Second
 	saveEvery     = time.Minute
 	pruneEvery    = time.Hour
-	sendTimeout   = time.Minute
+	// sendTimeout is longer than what senders may be told to wait: they bound
+	// themselves, and no receiver waits for another.
+	sendTimeout = 20 * time.Minute
 	// maxUnsaved bounds the changes that wait for a disk that takes nothing.
 	maxUnsaved = 10_000
 )
@@ -147,6 +149,9 @@ func (a *Alerting) open(receivers []notify.Receiver) (err error) {
 		if err := a.first(); err != nil {
 			return err
 		}
+	}
+	if err := a.config.checkRules(&a.file); err != nil {
+		a.log.Error("rules tell receivers that are not configured any more; of their alerts nobody hears", slog.Any("err", err))
 	}
 	now := a.micros()
 	if a.windows, err = a.archive.Windows(now); err != nil {

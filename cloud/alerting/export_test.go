@@ -14,6 +14,9 @@ import (
 	"github.com/wattline/wattline/shared/device"
 )
 
+// SendTimeout bounds the sending of one message.
+const SendTimeout = sendTimeout
+
 // Driven is the role without a bus and without the wall's clock: a test hands in
 // what would be heard, and the time.
 type Driven struct {

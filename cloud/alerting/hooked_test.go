@@ -120,6 +120,26 @@ func TestWebhooksThatMisbehaveMissNothing(t *testing.T) {
 	})
 }
 
+// Whoever has mended a receiver and tries it need not wait until its turn comes:
+// what waited goes first, then the trial.
+//
+// Seen to fail when a trial waits as long as what was refused.
+func TestATrialOfAReceiverThatFailedGoesAtOnce(t *testing.T) {
+	t.Parallel()
+	g := &target{taken: make(map[string]int), answer: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGone) }}
+	p, _ := hooked(t, httptestServer(t, g.ServeHTTP))
+	p.measure(200, p.places(1)...)
+	p.passes(time.Minute)
+	g.does(nil)
+	p.does("receivers", contract.RegistryRequest{Verb: "test", Key: "hook", Who: "ada"})
+	p.passes(5 * time.Second)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if got := strings.Join(g.items, ", "); got != "began sp_f1.g0, trial site" {
+		t.Errorf("it was told %q", got)
+	}
+}
+
 // hooked is a play with a webhook and an ear beside it, and how the webhook is.
 func hooked(t *testing.T, url string) (p *play, list func() notify.Status) {
 	t.Helper()

@@ -9,8 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/wattline/wattline/cloud/alerting"
+	"github.com/wattline/wattline/cloud/alerting/mail"
 	"github.com/wattline/wattline/cloud/alerting/notify"
+	"github.com/wattline/wattline/cloud/alerting/post"
 	"github.com/wattline/wattline/shared/config"
 	"github.com/wattline/wattline/shared/contract"
 )
@@ -183,5 +187,43 @@ receivers:
 				t.Errorf("%s holds %q:\n%s", where, hidden, text)
 			}
 		}
+	}
+}
+
+// The longest time that somebody may give a mail server is given.
+func TestNothingCutsShortWhatSendersMayWait(t *testing.T) {
+	mails := mail.Config{Server: "127.0.0.1:25", From: "a@example.org", To: []string{"b@example.org"}, Timeout: alerting.SendTimeout}
+	hooks := post.Config{URL: "http://127.0.0.1:1", Timeout: alerting.SendTimeout / 2} // it tries twice
+	for name, err := range map[string]error{"mail": mails.Validate(), "webhook": hooks.Validate()} {
+		if err == nil || !strings.Contains(err.Error(), "timeout") {
+			t.Errorf("%s may wait for longer than the queues do: %v", name, err)
+		}
+	}
+}
+
+// A receiver that was given another name leaves rules that tell nobody.
+func TestRulesThatTellNobodyAnyMoreAreNamedAtTheStart(t *testing.T) {
+	data, log := t.TempDir(), &said{}
+	cfg := alerting.DefaultConfig()
+	cfg.Receivers = []alerting.Receiver{{Name: "office"}}
+	cfg.Rules = filepath.Join(t.TempDir(), "rules.yaml")
+	if err := os.WriteFile(cfg.Rules, []byte(highRule("high", "severity: warning, when: {above: 100}, receivers: [office]")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"office", "facility"} {
+		if strings.Contains(log.String(), "nobody hears") {
+			t.Errorf("too early: %s", log)
+		}
+		cfg.Receivers[0].Name = name
+		d, err := alerting.Drive(cfg, data, nil, time.Now, slog.New(slog.NewJSONHandler(log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !strings.Contains(log.String(), `nobody hears`) || !strings.Contains(log.String(), "office") {
+		t.Errorf("the log says %s", log)
 	}
 }

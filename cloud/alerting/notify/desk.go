@@ -171,6 +171,9 @@ func (d *Desk) Try(name, who string, now device.Micros) error {
 		if err != nil {
 			return fmt.Errorf("queue a trial for receiver %s: %w", name, err)
 		}
+		w.mu.Lock()
+		w.next = time.Time{} // who tries may have mended it
+		w.mu.Unlock()
 		d.Poke()
 		return nil
 	}
