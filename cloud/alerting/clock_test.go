@@ -155,3 +155,31 @@ func TestAClockThatIsSetMakesNoAlertAndLosesNone(t *testing.T) {
 		})
 	}
 }
+
+// A gateway dies a minute before the clock is set: it is told once, no sooner than
+// two minutes after its last word, and soon; that it is back, too.
+func TestAGatewayThatDiesAsTheClockIsSetIsToldOnce(t *testing.T) {
+	for name, off := range map[string]time.Duration{"right": 0, "late": -time.Hour, "fast": time.Hour, "a day fast": 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, ears := newPlay(t, monday, clockRules, notify.Receiver{Name: "calls", Kind: "webhook", From: contract.Warning, Over: true})
+			d := &day{play: p, begin: monday, high: make(map[string]bool), names: p.places(2)}
+			var offs []time.Duration
+			ears[0].before = func(notify.Message) { offs = append(offs, d.off) }
+			d.until(10 * time.Minute)
+			d.silent = true
+			d.until(11 * time.Minute)
+			d.set(off)
+			d.until(20 * time.Minute)
+			d.silent = false
+			d.until(30 * time.Minute)
+			d.set(0)
+			d.until(60 * time.Minute)
+			got := d.heard(ears[0], offs)
+			if len(got) != 2 || !strings.HasSuffix(got[0], " began offline edge-f1") || !strings.HasSuffix(got[1], "20m0s over offline edge-f1") ||
+				!slices.Contains([]string{"12m0s", "13m0s", "14m0s"}, strings.Fields(got[0])[0]) {
+				t.Errorf("told %q", got)
+			}
+		})
+	}
+}
