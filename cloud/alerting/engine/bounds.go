@@ -70,7 +70,8 @@ func (e *Engine) admit(k key, source string) *series {
 	}
 	s := &series{source: source}
 	e.series[k] = s
-	e.watch(k, s)
+	w := e.where(k.subject, source)
+	e.watch(k, s, &w)
 	e.hold(k, s)
 	return s
 }
@@ -107,28 +108,6 @@ func (e *Engine) count(k key, s *series, by int) {
 		e.held.gateways += by
 	} else {
 		e.held.strangers += by
-	}
-}
-
-// forgetGone forgets the series of what is gone from a whole house.
-func (e *Engine) forgetGone() {
-	if !e.house.Whole() {
-		return
-	}
-	for k, s := range e.series {
-		there := true
-		switch k.subject.kind() {
-		case rule.OfGateway:
-			_, there = e.house.Gateway(k.subject.Gateway)
-		case rule.OfDevice:
-			if s.placed {
-				_, there = e.house.Place(k.subject.Device)
-			}
-		case rule.OfSite:
-		}
-		if !there {
-			delete(e.series, k) // they are counted anew
-		}
 	}
 }
 

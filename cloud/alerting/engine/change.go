@@ -29,7 +29,7 @@ func (e *Engine) SetRules(file rule.File, now device.Micros) []Change {
 		}
 		i.rule = r
 	}
-	e.rewatch()
+	e.rewatch(true)
 	return e.sorted()
 }
 
@@ -39,28 +39,23 @@ func (e *Engine) Rehouse(now device.Micros) []Change {
 	e.advance(now)
 	e.setZone()
 	e.out = e.out[:0]
-	for k, i := range e.instances {
-		if e.house.Whole() && !e.stands(i) {
-			e.drop(k, i)
-		}
-	}
-	e.rewatch()
+	e.rewatch(false)
 	return e.sorted()
 }
 
-// stands reports whether a subject is still there. Devices of agents that are no
-// gateways stand in no registry, unless they stood there once.
-func (e *Engine) stands(i *instance) bool {
-	switch i.subject.kind() {
+// stands reports whether the subject of a series is still there. Devices of agents
+// that are no gateways stand in no registry, unless they stood there once.
+func (e *Engine) stands(k key, s *series, w *where) bool {
+	switch k.subject.kind() {
 	case rule.OfGateway:
-		_, ok := e.house.Gateway(i.subject.Gateway)
+		_, ok := e.house.Gateway(k.subject.Gateway)
 		return ok
 	case rule.OfDevice:
-		if _, ok := e.house.Place(i.subject.Device); ok {
+		if w.placed {
 			return true
 		}
-		_, fromGateway := e.house.Gateway(i.source)
-		return !fromGateway && !i.placed
+		_, fromGateway := e.house.Gateway(s.source)
+		return !fromGateway && !s.placed
 	default:
 		return true
 	}
@@ -74,26 +69,34 @@ func (e *Engine) drop(k instanceKey, i *instance) {
 	delete(e.instances, k)
 }
 
-// rewatch matches rules and series anew.
-func (e *Engine) rewatch() {
-	kept := make(map[*instance]bool)
-	e.forgetGone()
+// rewatch matches rules and series anew: all, or those for which the house says
+// something else than before. What is gone from a whole house is forgotten.
+func (e *Engine) rewatch(all bool) {
+	whole := e.house.Whole()
 	e.held.clear()
 	for k, s := range e.series {
-		e.watch(k, s)
-		e.hold(k, s)
-		for _, i := range s.watched {
-			kept[i] = true
+		w := e.where(k.subject, s.source)
+		switch {
+		case whole && !e.stands(k, s, &w):
+			for _, i := range s.watched {
+				i.watched = false
+			}
+			delete(e.series, k)
+			continue
+		case all || w.spot() != s.spot:
+			e.watch(k, s, &w)
 		}
 		if len(s.watched) == 0 && len(e.bySignal[k.signal]) == 0 {
-			e.release(k, s)
+			delete(e.series, k)
+			continue
 		}
+		e.hold(k, s)
 	}
-	if !e.house.Whole() {
+	if !whole {
 		return
 	}
 	for k, i := range e.instances {
-		if !kept[i] && (e.series[key{i.rule.Signal, i.subject}] != nil || i.alert == nil) {
+		if !i.watched {
 			e.drop(k, i)
 		}
 	}

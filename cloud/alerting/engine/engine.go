@@ -72,6 +72,7 @@ type series struct {
 	source  string
 	owner   string // the gateway of the place; "" when anybody may tell of it
 	placed  bool   // it is, or was, about a place
+	spot    spot
 }
 
 // New watches by the rules of a file without mistakes.
@@ -147,9 +148,11 @@ func (e *Engine) Take(s Sample, now device.Micros) []Change {
 }
 
 // watch finds the rules that a series falls under.
-func (e *Engine) watch(k key, at *series) {
-	at.watched = at.watched[:0]
-	w := e.where(k.subject, at.source)
+func (e *Engine) watch(k key, at *series, w *where) {
+	for _, i := range at.watched {
+		i.watched = false
+	}
+	at.watched, at.spot = at.watched[:0], w.spot()
 	at.placed = at.placed || w.placed
 	if at.owner = ""; !k.isFact() && w.place.Gateway != "" {
 		at.owner, at.source = w.place.Gateway, w.place.Gateway
@@ -160,10 +163,10 @@ func (e *Engine) watch(k key, at *series) {
 		}
 		i := e.instances[instanceKey{r.Name, k.subject}]
 		if i == nil {
-			i = &instance{subject: k.subject}
+			i = &instance{subject: k.subject, known: e.now}
 			e.instances[instanceKey{r.Name, k.subject}] = i
 		}
-		i.rule, i.source, i.known, i.placed = r, at.source, max(i.known, e.now), at.placed
+		i.rule, i.source, i.placed, i.watched = r, at.source, at.placed, true
 		i.limit, i.unplaced = limitOf(&r.Condition, w.place), r.Condition.AboveMaxPower != nil && !w.placed
 		at.watched = append(at.watched, i)
 	}

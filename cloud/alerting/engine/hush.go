@@ -33,7 +33,7 @@ func (e *Engine) Maintain(windows []Maintenance) { e.mute = slices.Clone(windows
 func (e *Engine) maintained(i *instance, a *contract.Alert) *contract.Hushed {
 	w := where{gateway: a.Gateway, floor: a.Floor}
 	for _, m := range e.mute {
-		if e.now >= m.From && e.now < m.To && fits(&m.Select, i.subject, w) {
+		if e.now >= m.From && e.now < m.To && fits(&m.Select, i.subject, &w) {
 			return &contract.Hushed{Who: m.Who, Reason: "maintenance: " + m.Reason, At: m.From, Until: m.To}
 		}
 	}

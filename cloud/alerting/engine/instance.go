@@ -28,6 +28,7 @@ type instance struct {
 	subject Subject
 	source  string
 	placed  bool // it is, or was, about a place
+	watched bool // by its series
 	limit   *float64
 	// unplaced means that the limit is the place's, which nobody has told yet: what
 	// is measured is neither bad nor good.

@@ -91,7 +91,8 @@ func (e *Engine) Recall(all []Remembered, now device.Micros) []Change {
 		s.last, s.placed = max(s.last, min(m.Last, e.now)), s.placed || m.Placed
 	}
 	for k, s := range e.series {
-		e.watch(k, s)
+		w := e.where(k.subject, s.source)
+		e.watch(k, s, &w)
 	}
 	return e.sorted()
 }

@@ -77,6 +77,23 @@ type where struct {
 	placed  bool // place is known
 }
 
+// spot is what rules depend on in a where.
+type spot struct {
+	gateway, owner string
+	floor          int
+	onFloor        bool
+	placed         bool
+	power          float64
+}
+
+func (w *where) spot() spot {
+	s := spot{gateway: w.gateway, owner: w.place.Gateway, onFloor: w.floor != nil, placed: w.placed, power: float64(w.place.MaxPower)}
+	if s.onFloor {
+		s.floor = *w.floor
+	}
+	return s
+}
+
 func (e *Engine) where(s Subject, source string) where {
 	switch s.kind() {
 	case rule.OfSite:
@@ -102,7 +119,7 @@ func (e *Engine) where(s Subject, source string) where {
 }
 
 // fits reports whether a rule is about a subject.
-func fits(sel *rule.Select, s Subject, w where) bool {
+func fits(sel *rule.Select, s Subject, w *where) bool {
 	return in(sel.Gateways, w.gateway) &&
 		(len(sel.Floors) == 0 || w.floor != nil && slices.Contains(sel.Floors, *w.floor)) &&
 		in(sel.Types, s.Device.PlaceType()) && in(sel.Devices, s.Device) && !slices.Contains(sel.Except, s.Device)
