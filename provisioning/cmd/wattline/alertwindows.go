@@ -153,7 +153,7 @@ func receiverCommands() []command {
 		},
 		{
 			name: "alerts test", args: "RECEIVER", short: "send a trial message", bind: noFlags(receiverTest),
-			long: "It waits its turn like any other; `wattline alerts receivers` says whether it went.", examples: []string{"wattline alerts test office"},
+			long: "It goes at once, behind what waits already; `wattline alerts receivers` says whether\nit arrived. An Alertmanager is asked while you wait.", examples: []string{"wattline alerts test office"},
 		},
 		{
 			name: "alerts audit", short: "who hushed what and who changed rules", bind: alertsAudit,
