@@ -106,6 +106,24 @@ func fillUp(t *testing.T, data string) {
 	if len(a.got) != 1 || len(a.last.Items)+a.last.Omitted != 298 {
 		t.Errorf("in the end: %d messages, the last with %d and %d", len(a.got), len(a.last.Items), a.last.Omitted)
 	}
+	// A message is taken, and then nothing can be written at all.
+	p.measure(200, places[0])
+	took := len(keys)
+	a.before = func(m notify.Message) {
+		keys = append(keys, m.Key)
+		free = limit(t, 0)
+	}
+	p.passes(10 * time.Minute)
+	if n := len(keys) - took; n != 1 {
+		t.Errorf("sent %d times while that it was taken could not be written", n)
+	}
+	free()
+	a.before = nil
+	p.measure(10, places[0])
+	p.passes(2 * time.Minute)
+	a.got = a.got[min(2, len(a.got)):]
+	a.wants("with room again", p.now.Add(-2*time.Minute+time.Second).In(p.zone).Format("15:04")+" over high sp_f1.g0")
+
 	slices.Sort(keys)
 	if len(slices.Compact(slices.Clone(keys))) != len(keys) {
 		t.Errorf("told twice: %v", keys)
@@ -122,6 +140,12 @@ func full(t *testing.T, data string) (free func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return limit(t, uint64(info.Size()))
+}
+
+// limit keeps files from having more bytes, until free.
+func limit(t *testing.T, size uint64) (free func()) {
+	t.Helper()
 	var old syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
 		t.Fatal(err)
@@ -131,6 +155,6 @@ func full(t *testing.T, data string) (free func()) {
 			t.Fatal(err)
 		}
 	}
-	set(uint64(info.Size()))
+	set(size)
 	return func() { set(old.Cur) }
 }

@@ -50,8 +50,9 @@ type Desk struct {
 // window is where one receiver is served.
 type window struct {
 	Receiver
-	poke chan struct{}
-	log  *slog.Logger
+	poke  chan struct{}
+	log   *slog.Logger
+	taken string // key of the message that was taken last; of whoever serves
 
 	mu      sync.Mutex // protects the fields below
 	waiting int

@@ -49,16 +49,23 @@ func (d *Desk) serve(ctx context.Context, w *window, now time.Time) time.Duratio
 	if m == nil {
 		return wait
 	}
-	limit, cancel := context.WithTimeout(ctx, d.options.SendTimeout)
-	err = w.Sender.Send(limit, *m)
-	cancel()
-	if ctx.Err() != nil {
-		return idle // it is sent again at the next start
+	if m.Key != w.taken {
+		limit, cancel := context.WithTimeout(ctx, d.options.SendTimeout)
+		err = w.Sender.Send(limit, *m)
+		cancel()
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return idle // it is sent again at the next start
+		case err != nil:
+			return d.answered(ctx, w, now, err)
+		}
+		w.taken = m.Key
 	}
-	if err == nil {
-		err = d.landed(w, now)
+	if err := d.landed(w, now); err != nil { // no fault of the receiver's, who must not get it again for it
+		d.log.ErrorContext(ctx, "notification sent, and that is not written; a restart now would send it again", slog.String("receiver", w.Name), slog.Any("err", err))
+		return idle
 	}
-	return d.answered(ctx, w, now, err)
+	return d.answered(ctx, w, now, nil)
 }
 
 // answered notes how an attempt went.
