@@ -303,7 +303,7 @@ func TestTemplatesAreTriedBeforeTheyAreUsed(t *testing.T) {
 			if err == nil || !strings.HasPrefix(err.Error(), "template: ") || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
-			if took := time.Since(began); took > 5*time.Second {
+			if took := time.Since(began); took > time.Minute { // a quarter of a second, or for ever; much slower with the race detector on a busy machine
 				t.Errorf("it took %v", took)
 			}
 		})
