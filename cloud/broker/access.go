@@ -85,9 +85,10 @@ func guestPublishes(topic string) bool {
 	return !strings.HasPrefix(topic, "$")
 }
 
-// guestHears: all but the registry, which holds hashed tokens, what it and the
-// alerting are asked, and what the api is answered: join tokens and tokens of
-// people pass there, each once. A filter such as "#" is granted and brings none of this, for each message
+// guestHears: all but the registry, which holds hashed tokens, what it, the
+// alerting and the backup are asked, and what the api and the backup are answered:
+// join tokens and tokens of people pass there, each once, and whole files of the
+// roles. A filter such as "#" is granted and brings none of this, for each message
 // is asked about again as [Hear].
 func guestHears(topic string) bool {
 	family, rest, _ := strings.Cut(topic, "/")
@@ -97,16 +98,18 @@ func guestHears(topic string) bool {
 	case "command", "query":
 		return !guarded(rest)
 	case "responses":
-		return rest != "api" && !strings.HasPrefix(rest, "api/")
+		asker, _, _ := strings.Cut(rest, "/")
+		return asker != "api" && asker != "backup"
 	}
 	return true
 }
 
 // guarded tells the components that answer the api alone, which looks at who
-// asks: what they are told of who it is they believe.
+// asks: what they are told of who it is they believe; and those that give the
+// backup the files of a role.
 func guarded(rest string) bool {
 	component, _, _ := strings.Cut(rest, "/")
-	return component == "registry" || component == "alerting"
+	return component == "registry" || component == "alerting" || component == "backup" || strings.HasSuffix(component, "_copy")
 }
 
 // unshared is the filter in $share/<name>/<filter>.

@@ -34,10 +34,10 @@ func TestAccessRules(t *testing.T) {
 		{
 			guest, broker.Publish,
 			"data/sp_data/influx_data/sp data/amazon/other/x query/influx_query/sp/power command/sp_command/row/1 command/alert/x responses/api/1/2 homeassistant/x/config my/own/topic",
-			"registry/site registry/places/x gateways/f1/status gateways/f1/found gateways/f1/config gateways/f1/command state/f1/x alerts/x responses/f1/receipts responses/sp_command/1/f1/2 $SYS/x query/registry/site command/registry query/alerting/alerts command/alerting/alerts command/alerting " + deep,
+			"registry/site registry/places/x gateways/f1/status gateways/f1/found gateways/f1/config gateways/f1/command state/f1/x alerts/x responses/f1/receipts responses/sp_command/1/f1/2 $SYS/x query/registry/site command/registry query/alerting/alerts command/alerting/alerts command/alerting query/registry_copy query/alerting_copy/x command/backup/backups query/backup/status " + deep,
 		},
 		{guest, broker.Subscribe, "# data/# responses/me/# state/# gateways/+/status $share/x/data/+/influx_data/# query/influx_query/#", "registry/# registry/site $share/x/registry/# " + deep},
-		{guest, broker.Hear, "data/f1/influx_data/sp state/f1/x alerts/x/sp_f1.g0 query/alertingx", "registry/site registry/tokens/x query/alerting/receivers command/alerting/rules command/registry/tokens"},
+		{guest, broker.Hear, "data/f1/influx_data/sp state/f1/x alerts/x/sp_f1.g0 query/alertingx", "responses/backup/1/2 responses/backup query/webhook_copy registry/site registry/tokens/x query/alerting/receivers command/alerting/rules command/registry/tokens"},
 		{role, broker.Publish, "responses/f1/receipts registry/site gateways/f1/command", deep},
 		{role, broker.Subscribe, "# registry/# $share/influx_data/data/+/influx_data/#", deep},
 	} {

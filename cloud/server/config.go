@@ -124,6 +124,13 @@ func (c *Config) Check(roles []Role) (found string, err error) {
 	if has(RoleWebhook) && len(c.Webhook.Receivers) > 0 && !has(RoleInflux) && c.Influx.URL == "" {
 		errs = append(errs, errors.New("influx.url: the role webhook needs it where the role influx does not run"))
 	}
+	if has(RoleBackup) && c.Backup.Directory != "" {
+		if !has(RoleInflux) && c.Influx.URL == "" {
+			errs = append(errs, errors.New("influx.url: the role backup needs it where the role influx does not run"))
+		}
+		_, _, err := c.backupTimes()
+		errs = append(errs, err)
+	}
 	if has(RoleRegistry) && !registry.Exists(c.Data) {
 		first, err := inventory.Load(c.Registry.Inventory)
 		switch {

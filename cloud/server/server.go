@@ -4,8 +4,8 @@
 // The roles speak to each other over MQTT only, so each can run alone, in any
 // process: broker and influx are the embedded parts, registry says what stands
 // where, hooks store what the gateways send, components answer and switch,
-// webhook delivers what is stored, alerting tells what is wrong, api is the door
-// for people and programs.
+// webhook delivers what is stored, alerting tells what is wrong, backup copies all
+// of it, api is the door for people and programs.
 // Started are the parts that others need first; stopped are they last, so that a
 // stop loses nothing.
 package server
@@ -18,6 +18,7 @@ import (
 	"slices"
 
 	"github.com/wattline/wattline/cloud/alerting"
+	"github.com/wattline/wattline/cloud/backup/copies"
 	"github.com/wattline/wattline/cloud/broker"
 	influxquery "github.com/wattline/wattline/cloud/components/influx_query"
 	ledgerquery "github.com/wattline/wattline/cloud/components/ledger_query"
@@ -33,6 +34,7 @@ import (
 	"github.com/wattline/wattline/shared/device"
 	"github.com/wattline/wattline/shared/hook"
 	"github.com/wattline/wattline/shared/metrics"
+	"github.com/wattline/wattline/shared/pki"
 )
 
 // Role is a part of the cloud that can run alone.
@@ -47,12 +49,13 @@ const (
 	RoleComponents Role = "components"
 	RoleWebhook    Role = "webhook"
 	RoleAlerting   Role = "alerting"
+	RoleBackup     Role = "backup"
 	RoleAPI        Role = "api"
 )
 
 // Roles lists all of them, in the order in which they start.
 func Roles() []Role {
-	return []Role{RoleBroker, RoleInflux, RoleRegistry, RoleHooks, RoleComponents, RoleWebhook, RoleAlerting, RoleAPI}
+	return []Role{RoleBroker, RoleInflux, RoleRegistry, RoleHooks, RoleComponents, RoleWebhook, RoleAlerting, RoleBackup, RoleAPI}
 }
 
 // Server is one process of the cloud.
@@ -66,12 +69,15 @@ type Server struct {
 	store   *influx.Client
 	warden  *warden // of the embedded broker; nil without one
 	closers []func()
+	file    string // of the configuration
 	ready   func(api, broker string)
 }
 
 // Options are what a program passes beside the operator's Config.
 type Options struct {
 	Version string
+	// ConfigFile is where the Config comes from, for backups.
+	ConfigFile string
 	// Ready, if not nil, is called once the api listens, with its address and the
 	// broker's URL.
 	Ready func(api, broker string)
@@ -80,7 +86,7 @@ type Options struct {
 // Run is the life of the process: it ends with ctx, in good order, or with an
 // error that a person must see to.
 func Run(ctx context.Context, cfg Config, roles []Role, options Options, log *slog.Logger) error {
-	s := &Server{config: cfg, roles: roles, version: options.Version, log: log, metrics: metrics.New(), ready: options.Ready}
+	s := &Server{config: cfg, roles: roles, version: options.Version, log: log, metrics: metrics.New(), file: options.ConfigFile, ready: options.Ready}
 	defer s.close()
 	if _, err := cfg.Check(roles); err != nil {
 		return err
@@ -145,7 +151,7 @@ func (s *Server) connect() (err error) {
 		s.bus.URL = "tcp://" + s.config.Broker.Listen // another process of this machine
 		s.bus.Username, s.bus.Password = broker.RoleUser, s.config.Broker.Password.Reveal()
 	}
-	if s.store != nil || !s.has(RoleHooks) && !s.has(RoleComponents) && !s.delivers() {
+	if s.store != nil || !s.has(RoleHooks) && !s.has(RoleComponents) && !s.delivers() && !s.backsUp() {
 		return nil
 	}
 	s.store, err = influx.New(s.config.Influx)
@@ -177,9 +183,18 @@ func (s *Server) runAll(ctx context.Context) error {
 			return err
 		}
 		middle = append(middle, part)
+	} else if s.has(RoleWebhook) {
+		middle = append(middle, part{"webhook copies", s.withCopies(RoleWebhook, nil)})
 	}
 	if s.has(RoleAlerting) {
 		middle = append(middle, s.alertingPart())
+	}
+	if s.has(RoleBackup) {
+		part, err := s.backupPart()
+		if err != nil {
+			return err
+		}
+		middle = append(middle, part)
 	}
 	stages = append(stages, middle)
 	if s.has(RoleAPI) {
@@ -201,7 +216,11 @@ func (s *Server) registryPart() part {
 		if err := s.ensureAdmin(r.Store()); err != nil {
 			return errors.Join(err, r.Store().Close())
 		}
-		return r.Run(ctx)
+		files := []copies.File{{Path: "registry/registry.db", Copy: r.Store().Copy}}
+		for _, name := range []string{pki.AuthorityCertificate, pki.AuthorityKey} {
+			files = append(files, copies.Plain("registry/"+name, s.config.path(trustDir+"/"+name), true))
+		}
+		return s.withCopies(RoleRegistry, r.Run, files...)(ctx)
 	}}
 }
 
@@ -211,7 +230,7 @@ func (s *Server) alertingPart() part {
 		if err != nil {
 			return err
 		}
-		return a.Run(ctx)
+		return s.withCopies(RoleAlerting, a.Run, copies.File{Path: "alerting/alerting.db", Copy: a.Copy})(ctx)
 	}}
 }
 

@@ -42,12 +42,15 @@ type cloud struct {
 	mqtt string
 }
 
-func startCloud(t *testing.T, dir string) (c *cloud, stop func()) {
+func startCloud(t *testing.T, dir string, change ...func(*server.Config)) (c *cloud, stop func()) {
 	t.Helper()
 	cfg := server.DefaultConfig()
 	cfg.Data, cfg.Broker.Listen, cfg.HTTP.Listen = dir, "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Registry.Inventory = filepath.Join(dir, "inventory.yaml")
 	cfg.InfluxD.Binary = influxtest.Config(t).Binary
+	for _, c := range change {
+		c(&cfg)
+	}
 	if err := os.WriteFile(cfg.Registry.Inventory, []byte(inventory), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 
+	"github.com/wattline/wattline/cloud/backup/copies"
 	"github.com/wattline/wattline/cloud/hooks/webhook"
 	"github.com/wattline/wattline/cloud/ledger"
 )
@@ -17,5 +18,8 @@ func (s *Server) webhookPart() (part, error) {
 	h, err := webhook.New(s.config.Webhook, webhook.Options{
 		Feed: ledger.NewFeed(s.store), Store: s.store, Data: s.config.Data, Copies: s.config.Copies, Metrics: s.metrics,
 	}, s.log)
-	return part{webhook.Name, func(ctx context.Context) error { return h.Run(ctx, s.bus) }}, err
+	return part{webhook.Name, func(ctx context.Context) error {
+		run := func(ctx context.Context) error { return h.Run(ctx, s.bus) }
+		return s.withCopies(RoleWebhook, run, copies.File{Path: "webhook/webhook.db", Copy: h.Copy})(ctx)
+	}}, err
 }

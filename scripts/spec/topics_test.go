@@ -67,6 +67,9 @@ func addresses() map[string]string {
 		"alert":               bus.AlertTopic("{rule}", "{subject}"),
 		"alertingQuery":       must(bus.Query("alerting", "{resource}")),
 		"alertingCommand":     must(bus.Command("alerting", "{resource}")),
+		"backupQuery":         must(bus.Query("backup", "{resource}")),
+		"backupCommand":       must(bus.Command("backup", "{resource}")),
+		"copyQuery":           must(bus.Query("{role}_copy", "")),
 		"registryQuery":       must(bus.Query("registry", "{resource}")),
 		"registryCommand":     must(bus.Command("registry", "{resource}")),
 	}

@@ -111,6 +111,24 @@ type State struct {
 	File   File `json:"file"`
 }
 
+// sealedSuffix is that of secrets which their role had encrypted before it gave
+// them away; they are encrypted once more than the rest.
+const sealedSuffix = ".age"
+
+// Sealed is the path of a secret that its role has encrypted.
+func Sealed(path string) string { return path + sealedSuffix }
+
+// IsSealed tells whether the role had encrypted it.
+func (s State) IsSealed() bool { return s.Secret && strings.HasSuffix(s.Path, sealedSuffix) }
+
+// Target is where it belongs, below the data directory.
+func (s State) Target() string {
+	if s.IsSealed() {
+		return strings.TrimSuffix(s.Path, sealedSuffix)
+	}
+	return s.Path
+}
+
 // File is an object and what is in it.
 type File struct {
 	Object     string `json:"object"` // SHA-256 of the bytes that are stored, hex

@@ -2,6 +2,7 @@ package form
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -198,4 +199,39 @@ func (f File) Check(stored io.Reader) error {
 		return fmt.Errorf("object %s: %w: its bytes have changed", f.Object, ErrDamaged)
 	}
 	return nil
+}
+
+// SealSecret encrypts a small file for the recipients, so that it can travel where
+// others hear it.
+func (k *Keys) SealSecret(plain []byte) ([]byte, error) {
+	if !k.Encrypts() {
+		return nil, errors.New("a secret is not sent without a recipient")
+	}
+	var sealed bytes.Buffer
+	w, err := age.Encrypt(&sealed, k.recipients...)
+	if err == nil {
+		_, err = w.Write(plain)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("seal a secret: %w", err)
+	}
+	return sealed.Bytes(), nil
+}
+
+// OpenSecret reads what SealSecret made.
+func (k *Keys) OpenSecret(sealed io.Reader) (io.Reader, error) {
+	if k == nil || len(k.identities) == 0 {
+		return nil, fmt.Errorf("a secret: %w", ErrKey)
+	}
+	r, err := age.Decrypt(sealed, k.identities...)
+	if _, other := errors.AsType[*age.NoIdentityMatchError](err); other {
+		return nil, fmt.Errorf("a secret: %w", ErrKey)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("a secret: %w: %w", ErrDamaged, err)
+	}
+	return r, nil
 }

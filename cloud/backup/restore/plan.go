@@ -2,6 +2,8 @@ package restore
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +44,7 @@ func (o *Options) plan(ctx context.Context, r *Report, bad map[string]bool) (*pl
 			continue
 		}
 		p.states = append(p.states, s)
-		r.Files = append(r.Files, s.Path)
+		r.Files = append(r.Files, s.Target())
 	}
 	r.Days = len(p.days)
 	if err := p.sameSite(); err != nil {
@@ -135,10 +137,12 @@ func (p *plan) statesThere(ctx context.Context) error {
 	return nil
 }
 
-func (p *plan) path(s form.State) string { return filepath.Join(p.Data, filepath.FromSlash(s.Path)) }
+func (p *plan) path(s form.State) string {
+	return filepath.Join(p.Data, filepath.FromSlash(s.Target()))
+}
 
 // isSame tells whether a file is there as it should be, or not at all.
-func (p *plan) isSame(_ context.Context, s form.State) (bool, error) {
+func (p *plan) isSame(ctx context.Context, s form.State) (bool, error) {
 	f, err := os.Open(p.path(s))
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
@@ -151,6 +155,14 @@ func (p *plan) isSame(_ context.Context, s form.State) (bool, error) {
 		return false, fmt.Errorf("%w (%s is open)", ErrRuns, p.path(s))
 	}
 	content := form.File{Object: s.File.Plain, Bytes: s.File.PlainBytes}
+	if s.IsSealed() {
+		text, err := p.unsealed(ctx, s)
+		if err != nil {
+			return false, err
+		}
+		sum := sha256.Sum256(text)
+		content = form.File{Object: hex.EncodeToString(sum[:]), Bytes: int64(len(text))}
+	}
 	err = content.Check(f)
 	if errors.Is(err, form.ErrDamaged) {
 		return false, nil
@@ -230,12 +242,11 @@ func (p *plan) state(ctx context.Context, s form.State) error {
 		}
 		p.say("%s is put aside as %s", path, aside)
 	}
-	content, closer, err := p.Shelf.Open(ctx, s.File, p.report.Manifest, p.Keys)
+	content, done, err := p.content(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer closer.Close()
-	defer content.Close()
+	defer done()
 	grown, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.new")
 	if err != nil {
 		return err
@@ -249,4 +260,36 @@ func (p *plan) state(ctx context.Context, s form.State) error {
 		return err
 	}
 	return backup.Place(grown.Name(), path)
+}
+
+// content is that of a file as it belongs on the disk.
+func (p *plan) content(ctx context.Context, s form.State) (r io.Reader, done func(), err error) {
+	content, closer, err := p.Shelf.Open(ctx, s.File, p.report.Manifest, p.Keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	done = func() {
+		content.Close()
+		_ = closer.Close()
+	}
+	if !s.IsSealed() {
+		return content, done, nil
+	}
+	if r, err = p.Keys.OpenSecret(content); err != nil {
+		done()
+		return nil, nil, err
+	}
+	return r, done, nil
+}
+
+// maxSecret bounds a secret file in memory.
+const maxSecret = 1 << 20
+
+func (p *plan) unsealed(ctx context.Context, s form.State) ([]byte, error) {
+	r, done, err := p.content(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return io.ReadAll(io.LimitReader(r, maxSecret))
 }

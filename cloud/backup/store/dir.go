@@ -29,18 +29,28 @@ type Dir struct{ root string }
 // last part is missing: a path of which more is missing is taken for a disk that
 // is not mounted.
 func OpenDir(root string) (*Dir, error) {
+	d := NewDir(root)
+	return d, d.check()
+}
+
+// NewDir is OpenDir for later: whether the directory is there shows when it is
+// locked or listed.
+func NewDir(root string) *Dir { return &Dir{root: root} }
+
+func (d *Dir) check() error {
+	root := d.root
 	err := os.Mkdir(root, 0o700)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("open the store %s: %w; is its disk mounted?", root, err)
+		return fmt.Errorf("open the store %s: %w; is its disk mounted?", root, err)
 	}
 	info, err := os.Stat(root)
 	if err == nil && !info.IsDir() {
 		err = errors.New("it is no directory")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the store %s: %w", root, err)
+		return fmt.Errorf("open the store %s: %w", root, err)
 	}
-	return &Dir{root: root}, nil
+	return nil
 }
 
 // String is the path.
@@ -174,6 +184,9 @@ func (d *Dir) Open(_ context.Context, name string) (io.ReadCloser, error) {
 
 // List implements Store.
 func (d *Dir) List(ctx context.Context, prefix string, each func(Info) error) error {
+	if err := d.check(); err != nil {
+		return err
+	}
 	begin := d.root
 	if i := strings.LastIndexByte(prefix, '/'); i >= 0 {
 		begin = filepath.Join(d.root, filepath.FromSlash(prefix[:i]))
@@ -225,6 +238,9 @@ func (d *Dir) Delete(_ context.Context, name string) error {
 // Lock implements Store, by a lock that ends with the process that holds it, and
 // removes what a killed one left unfinished.
 func (d *Dir) Lock(context.Context) (release func(), err error) {
+	if err := d.check(); err != nil {
+		return nil, err
+	}
 	f, err := os.OpenFile(filepath.Join(d.root, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the store %s: %w", d.root, inWords(err))

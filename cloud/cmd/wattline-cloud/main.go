@@ -90,5 +90,5 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		_, err = fmt.Fprintf(stdout, "%s is fine%s\n", *file, found)
 		return err
 	}
-	return server.Run(ctx, cfg, roles, server.Options{Version: version}, logs.New(stderr, *debug))
+	return server.Run(ctx, cfg, roles, server.Options{Version: version, ConfigFile: *file}, logs.New(stderr, *debug))
 }

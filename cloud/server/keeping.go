@@ -1,0 +1,238 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wattline/wattline/cloud/backup"
+	"github.com/wattline/wattline/cloud/backup/copies"
+	"github.com/wattline/wattline/cloud/backup/duty"
+	"github.com/wattline/wattline/cloud/backup/form"
+	"github.com/wattline/wattline/cloud/backup/restore"
+	"github.com/wattline/wattline/cloud/backup/shelf"
+	"github.com/wattline/wattline/cloud/backup/store"
+	"github.com/wattline/wattline/cloud/backup/trial"
+	"github.com/wattline/wattline/cloud/influx"
+	"github.com/wattline/wattline/cloud/influx/influxd"
+	"github.com/wattline/wattline/cloud/ledger"
+	"github.com/wattline/wattline/cloud/schedule"
+	"github.com/wattline/wattline/shared/bus"
+	"github.com/wattline/wattline/shared/config"
+	"github.com/wattline/wattline/shared/contract"
+	"github.com/wattline/wattline/shared/hook"
+)
+
+const (
+	// retryBackup is the first pause after a backup that failed.
+	retryBackup = 15 * time.Minute
+	// backupQueries is how many of InfluxDB's turns a backup has.
+	backupQueries = 1
+	siteEvery     = 5 * time.Second
+)
+
+// backsUp reports whether the role backup has anything to do here.
+func (s *Server) backsUp() bool { return s.has(RoleBackup) && s.config.Backup.Directory != "" }
+
+// withCopies runs a part of a role, if any, and beside it answers the backup, who
+// asks for the role's files.
+func (s *Server) withCopies(role Role, run func(context.Context) error, files ...copies.File) func(context.Context) error {
+	return func(ctx context.Context) error {
+		// The recipients were checked with the configuration.
+		keys, err := form.ParseRecipients(s.config.Backup.Recipients)
+		if err != nil {
+			return err
+		}
+		all, running := errgroup.WithContext(ctx)
+		if run != nil {
+			all.Go(func() error { return run(running) })
+		}
+		answers := copies.Component(string(role), copies.Spool(s.config.Data), keys, s.log, files...)
+		all.Go(func() error { return answers.Serve(running, s.bus, s.log) })
+		return all.Wait()
+	}
+}
+
+// backupTimes are when backups are made and tried.
+func (c *Config) backupTimes() (made, tried *schedule.Times, err error) {
+	made, errMade := schedule.Parse(c.Backup.At, c.Backup.TimeZone)
+	tried, errTried := schedule.Parse(c.Backup.TrialAt, c.Backup.TimeZone)
+	return made, tried, errors.Join(config.Key("backup.at", errMade), config.Key("backup.trial_at", errTried))
+}
+
+// backupPart is the role backup.
+func (s *Server) backupPart() (part, error) {
+	if !s.backsUp() { // it says so to whoever asks
+		d, err := duty.New(duty.Options{Metrics: s.metrics, Log: s.log})
+		return part{duty.Name, func(ctx context.Context) error { return d.Serve(ctx, s.bus) }}, err
+	}
+	made, tried, err := s.config.backupTimes()
+	if err != nil {
+		return part{}, err
+	}
+	// A disk that is not mounted keeps nobody from anything but the backup.
+	sh := shelf.Shelf{Store: store.NewDir(s.config.Backup.Directory)}
+	settings := s.config.Influx
+	settings.MaxConcurrentQueries = backupQueries
+	nanos, err := influx.New(settings, influx.InNanoseconds())
+	if err != nil {
+		return part{}, err
+	}
+	s.closers = append(s.closers, nanos.Close)
+	options := s.bus
+	options.ClientID = hook.ClientID(duty.Name)
+	asker := bus.NewAsker(duty.Name+"/"+hook.Instance(), options, nil, s.log)
+	k := &keeping{Server: s, shelf: sh, nanos: nanos, asker: asker, made: made, tried: tried}
+	return part{duty.Name, k.run}, nil
+}
+
+// keeping is the role backup, put together.
+type keeping struct {
+	*Server
+
+	shelf       shelf.Shelf
+	nanos       *influx.Client
+	asker       *bus.Asker
+	made, tried *schedule.Times
+	duty        *duty.Duty
+}
+
+func (k *keeping) run(ctx context.Context) error {
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return k.asker.Run(ctx) })
+	all.Go(func() error {
+		site, ok := k.site(ctx)
+		if !ok {
+			return nil
+		}
+		return k.serve(ctx, site)
+	})
+	return all.Wait()
+}
+
+// site asks the registry until it answers; ok is false when ctx ends before.
+func (k *keeping) site(ctx context.Context) (site contract.Site, ok bool) {
+	tick := time.NewTicker(siteEvery)
+	defer tick.Stop()
+	said := false
+	for {
+		err := k.askSite(ctx, &site)
+		if err == nil {
+			return site, true
+		}
+		if !said && ctx.Err() == nil {
+			said = true
+			k.log.WarnContext(ctx, "the backup waits for the registry", slog.Any("err", err))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return site, false
+		}
+	}
+}
+
+func (k *keeping) askSite(ctx context.Context, site *contract.Site) error {
+	ctx, cancel := context.WithTimeout(ctx, siteEvery)
+	defer cancel()
+	request, err := json.Marshal(contract.RegistryRequest{Verb: "get"})
+	if err != nil {
+		return err
+	}
+	answer, err := k.asker.Once(ctx, "query/registry/site", request, nil)
+	if err != nil {
+		return err
+	}
+	var said contract.RegistryAnswer
+	if err := json.Unmarshal(answer.Data, &said); err != nil {
+		return fmt.Errorf("the registry's answer: %w", err)
+	}
+	if said.Problem != nil {
+		return said.Problem
+	}
+	return json.Unmarshal(said.Content, site)
+}
+
+// serve makes backups at their times until ctx ends.
+func (k *keeping) serve(ctx context.Context, site contract.Site) error {
+	maker, err := backup.New(k.config.Backup, backup.Options{
+		Store: k.shelf.Store, Influx: k.nanos, Feed: ledger.NewFeed(k.store), Data: k.config.Data, Site: site, Version: k.version, Log: k.log,
+		States: backup.Together{
+			copies.Roles{Asker: k.asker, Names: k.config.Backup.Roles},
+			backup.File{Role: "server", Path: backup.ConfigPath, From: k.file},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	zone, err := time.LoadLocation(site.TimeZone)
+	if err != nil {
+		zone = time.UTC
+	}
+	k.duty, err = duty.New(duty.Options{
+		Maker: maker, Shelf: k.shelf, Data: k.config.Data, Metrics: k.metrics, Log: k.log, Trial: k.trial,
+		Prune: func(ctx context.Context) (p shelf.Pruned, err error) {
+			release, err := k.shelf.Store.Lock(ctx)
+			if err != nil {
+				return p, err
+			}
+			defer release()
+			return k.shelf.Prune(ctx, k.config.Backup.Keep, zone, time.Now(), false)
+		},
+		Next: func() (time.Time, time.Time) { return k.made.Next(time.Now()), k.tried.Next(time.Now()) },
+	})
+	if err != nil {
+		return err
+	}
+	makeNow, tryNow := k.duty.Wanted()
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return k.duty.Serve(ctx, k.bus) })
+	for _, job := range []struct {
+		schedule.Job
+		now <-chan struct{}
+	}{
+		{schedule.Job{Times: k.made, Last: k.duty.LastMade, Do: k.duty.Make}, makeNow},
+		{schedule.Job{Times: k.tried, Last: k.duty.LastTried, Do: k.duty.Try}, tryNow},
+	} {
+		job.Retry, job.Jitter = retryBackup, k.config.Backup.Jitter
+		all.Go(func() error {
+			schedule.Run(ctx, job.Job, job.now)
+			return nil
+		})
+	}
+	return all.Wait()
+}
+
+// trial restores the newest backup into an InfluxDB of its own.
+func (k *keeping) trial(ctx context.Context) (trial.Result, error) {
+	keys, err := Identities(k.config.Backup.Identity)
+	if err != nil {
+		return trial.Result{}, fmt.Errorf("backup.identity: %w", err)
+	}
+	return trial.Run(ctx, trial.Options{
+		Shelf: k.shelf, Keys: keys, Dir: filepath.Join(k.config.Data, backup.Folder, "trial"), Log: k.log, Scratch: k.scratch,
+	})
+}
+
+func (k *keeping) scratch(ctx context.Context, dir string) (restore.Influx, func(), error) {
+	settings := k.config.InfluxD
+	settings.Dir, settings.Address = dir, "127.0.0.1:0"
+	d, err := influxd.Start(ctx, settings, k.log)
+	if err != nil {
+		return nil, nil, err
+	}
+	client := influx.DefaultConfig()
+	client.URL, client.Token = d.URL(), config.Secret(d.Token())
+	db, err := influx.New(client, influx.InNanoseconds())
+	if err != nil {
+		d.Close()
+		return nil, nil, err
+	}
+	return db, func() { db.Close(); d.Close() }, nil
+}
