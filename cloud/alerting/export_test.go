@@ -87,6 +87,9 @@ func (d *Driven) Pass() { d.a.tick() }
 // Firing are the alerts that fire, written or not.
 func (d *Driven) Firing() []contract.Alert { return d.a.engine.Firing() }
 
+// State is what receivers that are told a state are told.
+func (d *Driven) State() []contract.Alert { return d.a.current() }
+
 // TellState adds a receiver that is told what fires.
 func (d *Driven) TellState(s stateful) { d.a.states = append(d.a.states, s) }
 

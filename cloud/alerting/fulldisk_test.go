@@ -68,6 +68,9 @@ func fillUp(t *testing.T, data string) {
 	p.measure(10, places[1])
 	p.role.Pass()
 	a.wants("while the disk is full")
+	if state := p.role.State(); len(state) != 1 || state[0].Subject != places[0] || state[0].State != contract.Firing || state[0].Ended != 0 {
+		t.Errorf("as a state %d alerts are told, the first %+v", len(state), state[0])
+	}
 	id := firing(t, p.role)[0].ID
 	if refused := p.role.Do("alerts", contract.RegistryRequest{Verb: "acknowledge", Key: id}).Problem; refused == nil || refused.Kind != contract.NotNow {
 		t.Errorf("acknowledged on a full disk: %+v", refused)

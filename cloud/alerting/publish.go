@@ -164,7 +164,7 @@ func (a *Alerting) up(ctx context.Context, s *bus.Session) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, alert := range a.engine.Firing() {
+	for _, alert := range a.written() {
 		a.publish(alert)
 	}
 	a.looksAt(s)
@@ -195,7 +195,7 @@ func (a *Alerting) stale(m bus.Message) bool {
 func (a *Alerting) current() []contract.Alert {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	all := a.engine.Firing()
+	all := a.written()
 	for _, e := range a.recent {
 		all = append(all, e.alert)
 	}
