@@ -228,7 +228,8 @@ func (a *Alerting) Run(ctx context.Context) error {
 	for _, s := range a.states {
 		all.Go(func() error { return s.Run(running, a.current) })
 	}
-	for _, work := range []func(context.Context){a.watch, a.publishAll, func(ctx context.Context) { a.ask(ctx, asker) }} {
+	says := asker.Link()
+	for _, work := range []func(context.Context){a.watch, func(ctx context.Context) { a.publishAll(ctx, says) }, func(ctx context.Context) { a.ask(ctx, asker) }} {
 		all.Go(func() error {
 			work(running)
 			return nil
@@ -241,7 +242,7 @@ func (a *Alerting) Run(ctx context.Context) error {
 
 func (a *Alerting) askOptions() bus.Options {
 	o := a.options
-	o.ClientID = hook.ClientID(Name + "-asks")
+	o.ClientID, o.Up = hook.ClientID(Name+"-asks"), a.again
 	return o
 }
 

@@ -112,7 +112,7 @@ func (p *publishing) giveBack(topic string, payload []byte) {
 
 // publishAll publishes what waits, whenever there is a connection. Only then it
 // looks what the broker has kept beside that: everything would come twice else.
-func (a *Alerting) publishAll(ctx context.Context) {
+func (a *Alerting) publishAll(ctx context.Context, says *bus.Link) {
 	for ctx.Err() == nil {
 		var together errgroup.Group // no topic is there twice
 		together.SetLimit(publishTogether)
@@ -120,7 +120,7 @@ func (a *Alerting) publishAll(ctx context.Context) {
 			together.Go(func() error {
 				limit, cancel := context.WithTimeout(ctx, 10*time.Second)
 				defer cancel()
-				if err := a.link.Publish(limit, bus.Message{Topic: topic, Payload: payload, Retained: true}); err != nil {
+				if err := says.Publish(limit, bus.Message{Topic: topic, Payload: payload, Retained: true}); err != nil {
 					a.giveBack(topic, payload)
 				}
 				return nil
@@ -152,7 +152,18 @@ func (a *Alerting) look(ctx context.Context) {
 	}
 }
 
-// up hears the bus and publishes what fires, whatever the broker has kept.
+// again publishes what fires, whatever the broker has kept. It has a connection of
+// its own, so that it need not wait for all that is heard first.
+func (a *Alerting) again(context.Context, *bus.Session) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, alert := range a.written() {
+		a.publish(alert)
+	}
+	return nil
+}
+
+// up hears the bus.
 func (a *Alerting) up(ctx context.Context, s *bus.Session) error {
 	a.mu.Lock()
 	a.signals.Connected(a.micros())
@@ -161,11 +172,6 @@ func (a *Alerting) up(ctx context.Context, s *bus.Session) error {
 		if err := s.Subscribe(ctx, filter, a.take); err != nil {
 			return err
 		}
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, alert := range a.written() {
-		a.publish(alert)
 	}
 	a.looksAt(s)
 	a.heard()

@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/wattline/wattline/cloud/alerting/rule"
+	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
 	"github.com/wattline/wattline/shared/webhook"
@@ -180,26 +183,58 @@ func (r *alertRole) restarts(ctx context.Context, load *alertLoad, rounds int) e
 	if err := every(ctx, 50*time.Millisecond, r.process, 2*time.Minute, "an alert for each plug", all); err != nil {
 		return fmt.Errorf("%w; %d are there", err, r.ears.fire())
 	}
-	var answers, published []time.Duration
-	for range rounds {
-		r.kill()
-		begin := time.Now()
-		answered, err := r.begin(ctx)
-		if err != nil {
-			return err
-		}
-		if err := every(ctx, 5*time.Millisecond, r.process, time.Minute, "the alerts to be published again", all); err != nil {
-			return fmt.Errorf("%w; %d are there", err, r.ears.fire())
-		}
-		answers, published = append(answers, answered), append(published, time.Since(begin))
-		if err := wait(ctx, 3*time.Second); err != nil {
-			return err
-		}
+	bare, err := r.publishBare(ctx, all)
+	if err != nil {
+		return err
 	}
-	r.note("killed with %d alerts that fire, and started under the load, medians of %d", alertPlugs, rounds)
-	r.most("alerting_restart_answers", median(answers).Seconds(), 1, "s")
-	r.most("alerting_restart_published", median(published).Seconds(), 1, "s")
+	for _, busy := range []bool{false, true} {
+		load.rest.Store(!busy)
+		var answers, published []time.Duration
+		for range rounds {
+			if err := wait(ctx, 3*time.Second); err != nil {
+				return err
+			}
+			r.kill()
+			begin := time.Now()
+			answered, err := r.begin(ctx)
+			if err != nil {
+				return err
+			}
+			if err := every(ctx, 5*time.Millisecond, r.process, time.Minute, "the alerts to be published again", all); err != nil {
+				return fmt.Errorf("%w; %d are there", err, r.ears.fire())
+			}
+			answers, published = append(answers, answered), append(published, time.Since(begin))
+		}
+		if busy {
+			r.note("and while all plugs are read each second, each of which is new to it")
+			r.fact("alerting_restart_busy_answers", median(answers).Seconds(), "s")
+			r.fact("alerting_restart_busy_published", median(published).Seconds(), "s")
+			return nil
+		}
+		r.note("killed with %d alerts that fire, and started again; from the start of the process, medians of %d", alertPlugs, rounds)
+		r.most("alerting_restart_answers", median(answers).Seconds(), 1, "s")
+		r.most("alerting_restart_published", median(published).Seconds(), 1, "s")
+		r.fact("alerting_restart_broker_alone", bare.Seconds(), "s")
+	}
 	return nil
+}
+
+// publishBare publishes as many alerts of that size as fire, with nothing between.
+func (r *alertRole) publishBare(ctx context.Context, all func() bool) (time.Duration, error) {
+	payload, err := json.Marshal(contract.Alert{ID: strings.Repeat("x", 50), Summary: strings.Repeat("x", 300)})
+	if err != nil {
+		return 0, err
+	}
+	r.ears.forget()
+	begin := time.Now()
+	err = publishAll(r.broker, alertPlugs, func(n int) (string, []byte) {
+		return bus.AlertTopic(stormRule, fmt.Sprintf("sp_f%d.w.r%d.c%d", 1+n/floorPlugs, n%floorPlugs/5, n%5)), payload
+	})
+	if err != nil {
+		return 0, err
+	}
+	err = every(ctx, 5*time.Millisecond, r.process, time.Minute, "the same from a bare client", all)
+	return time.Since(begin), err
 }
 
 func wait(ctx context.Context, d time.Duration) error {

@@ -36,7 +36,7 @@ type alertLoad struct {
 	epochs  []contract.Epoch
 	batches uint64 // of each
 
-	spikes, storm atomic.Bool
+	spikes, storm, rest atomic.Bool
 
 	mu      sync.Mutex // protects crossed
 	crossed map[string]time.Time
@@ -92,8 +92,10 @@ func (a *alertLoad) run(ctx context.Context) error {
 		if floor == 0 {
 			a.batches++
 		}
-		if err := a.handIn(floor, n/alertGateways); err != nil {
-			return err
+		if !a.rest.Load() {
+			if err := a.handIn(floor, n/alertGateways); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-ctx.Done():
