@@ -195,9 +195,11 @@ func (a *Alerting) ask(ctx context.Context, asker *bus.Asker) {
 		about := a.signals.About()
 		a.mu.Unlock()
 		answers := questions.Ask(ctx, asker, about)
+		backups := questions.AskBackup(ctx, asker)
 		a.mu.Lock()
 		now := a.micros()
 		a.judge(a.signals.Take(answers, now), now)
+		a.judge(a.signals.TakeBackup(backups, now), now)
 		if percent, err := used(a.data); err == nil {
 			a.judge(a.signals.TakeDisk(percent, now), now)
 		}

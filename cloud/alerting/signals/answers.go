@@ -43,6 +43,8 @@ type Questions struct {
 	log    *slog.Logger
 	due    time.Time       // when the ledger is asked next
 	silent map[string]bool // whom the log calls silent
+
+	backupDue time.Time // when the backup is asked next
 }
 
 // NewQuestions needs to know whether there is a connection to the broker: without
