@@ -52,6 +52,13 @@ func (s *site) house() {
 	s.publish(bus.SiteTopic, contract.Site{Name: "House", DefaultFloor: 1, TimeZone: "Europe/Madrid"}, true)
 }
 
+// housed is house, waited for.
+func (s *site) housed() {
+	s.t.Helper()
+	s.house()
+	await(s.t, "the site is known", func() bool { return s.get("/api/v1/devices").status != http.StatusServiceUnavailable })
+}
+
 // notes collects what the api tells the audit log.
 type notes struct {
 	mu  sync.Mutex
@@ -91,7 +98,7 @@ func (n *notes) of(words ...string) (count int) {
 }
 
 func TestRolesOpenTheirRoutes(t *testing.T) {
-	s := start(t, guarded)
+	s := start(t, guarded).invents()
 	s.house()
 	log := s.auditLog()
 	s.component(hook.Queries, "registry", echo)

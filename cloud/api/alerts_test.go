@@ -64,7 +64,7 @@ func content(t testing.TB, v any) json.RawMessage {
 }
 
 func TestRequestsBecomeOneMessageToTheAlerting(t *testing.T) {
-	s := start(t, guarded, func(c *api.Config) { c.HTTP.AnswerTimeout = 3 * time.Second })
+	s := start(t, guarded, func(c *api.Config) { c.HTTP.AnswerTimeout = 3 * time.Second }).invents()
 	s.house()
 	heard := s.alerting(func(r registered) contract.RegistryAnswer {
 		switch r.Verb {
@@ -142,7 +142,7 @@ func TestRequestsBecomeOneMessageToTheAlerting(t *testing.T) {
 }
 
 func TestAnswersOfTheAlerting(t *testing.T) {
-	s := start(t)
+	s := start(t).invents()
 	var answer contract.RegistryAnswer
 	heard := s.alerting(func(registered) contract.RegistryAnswer { return answer })
 	one := alertOn(1)
@@ -316,7 +316,7 @@ func TestMistakesInRequestsToTheAlerting(t *testing.T) {
 }
 
 func TestRolesOpenTheRoutesOfAlerts(t *testing.T) {
-	s := start(t, guarded)
+	s := start(t, guarded).invents()
 	s.house()
 	headers := map[contract.Role][2]string{}
 	for _, role := range []contract.Role{contract.Viewer, contract.Operator, contract.Admin} {
@@ -350,7 +350,7 @@ func TestRolesOpenTheRoutesOfAlerts(t *testing.T) {
 }
 
 func TestMaintenanceOfWhatIsNotThereIsRefused(t *testing.T) {
-	s := start(t)
+	s := start(t).invents()
 	s.register()
 	s.alerting(func(registered) contract.RegistryAnswer {
 		return contract.RegistryAnswer{Content: json.RawMessage(`{"id":"m1"}`)}
@@ -373,7 +373,7 @@ func TestMaintenanceOfWhatIsNotThereIsRefused(t *testing.T) {
 }
 
 func TestAlertsOfOtherFloorsAreInvisible(t *testing.T) {
-	s := start(t, guarded, func(c *api.Config) { c.HTTP.AnswerTimeout = 3 * time.Second })
+	s := start(t, guarded, func(c *api.Config) { c.HTTP.AnswerTimeout = 3 * time.Second }).invents()
 	s.house()
 	// It does not look at the floors that are asked for, so that the api must.
 	heard := s.alerting(func(r registered) contract.RegistryAnswer {

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/wattline/wattline/cloud/api"
+	"github.com/wattline/wattline/cloud/api/apitest"
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/bus/bustest"
 	"github.com/wattline/wattline/shared/contract"
@@ -27,7 +28,7 @@ import (
 // The HTTP library's clock for the header Date starts with the first answer and
 // is the process's, not a server's.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
+	goleak.VerifyTestMain(complete{m}, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
 }
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -41,6 +42,8 @@ type site struct {
 	client *http.Client
 	server *api.Server
 	stop   func() error // ends the api and waits for it; safe twice
+	// invented tells that fakes answer what no component would.
+	invented bool
 }
 
 // start is for tests that mostly wait: they run beside each other.
@@ -237,6 +240,11 @@ func (s *site) try(method, path, body string, header ...string) (response, error
 	}
 	defer func() { _ = answer.Body.Close() }()
 	text, err := io.ReadAll(answer.Body)
+	if err == nil {
+		s.described(apitest.Exchange{
+			Method: method, Target: path, Asked: request.Header, Sent: []byte(body), Status: answer.StatusCode, Header: answer.Header, Body: text,
+		})
+	}
 	return response{s.t, answer.StatusCode, answer.Header, text}, err
 }
 

@@ -21,6 +21,11 @@ func (s *Server) does(resource, verb string) fiber.Handler {
 		if err != nil {
 			return err
 		}
+		if resource == "places" { // whose answer has a form that takes the site
+			if _, err := s.knownSite(); err != nil {
+				return err
+			}
+		}
 		answer, err := s.askRegistry("command", resource, r)
 		if err != nil {
 			return err

@@ -48,6 +48,9 @@ type switchView struct {
 
 // relay is PUT /api/v1/devices/{id}/relay.
 func (s *Server) relay(c *fiber.Ctx) error {
+	if err := noParameters(c); err != nil { // dry_run is a member here, and nobody may think otherwise
+		return err
+	}
 	b, err := readBody(c)
 	if err != nil {
 		return err
@@ -94,6 +97,9 @@ func sendResult(c *fiber.Ctx, command string, r contract.Result) error {
 
 // commands is POST /api/v1/commands: 200 with one result per device.
 func (s *Server) commands(c *fiber.Ctx) error {
+	if err := noParameters(c); err != nil { // dry_run is a member here, and nobody may think otherwise
+		return err
+	}
 	b, err := readBody(c)
 	if err != nil {
 		return err

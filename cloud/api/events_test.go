@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/wattline/wattline/cloud/api"
+	"github.com/wattline/wattline/cloud/api/apitest"
 	"github.com/wattline/wattline/cloud/hooks/live"
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/contract"
@@ -46,6 +47,10 @@ type watch struct {
 	t     *testing.T
 	lines *bufio.Scanner
 	body  io.Closer
+
+	site   *site
+	path   string
+	answer *http.Response
 }
 
 func (s *site) watch(t *testing.T, path string, header ...string) *watch {
@@ -66,7 +71,7 @@ func (s *site) watch(t *testing.T, path string, header ...string) *watch {
 	t.Cleanup(func() { _ = answer.Body.Close() })
 	lines := bufio.NewScanner(answer.Body)
 	lines.Buffer(nil, 1<<20)
-	return &watch{t, lines, answer.Body}
+	return &watch{t, lines, answer.Body, s, path, answer}
 }
 
 func (w *watch) until(text string) (all string) {
@@ -74,6 +79,9 @@ func (w *watch) until(text string) (all string) {
 	for w.lines.Scan() {
 		all += w.lines.Text() + "\n"
 		if strings.Contains(w.lines.Text(), text) {
+			w.site.described(apitest.Exchange{
+				Method: http.MethodGet, Target: w.path, Status: w.answer.StatusCode, Header: w.answer.Header, Body: []byte(all),
+			})
 			return all
 		}
 	}

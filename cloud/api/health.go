@@ -22,6 +22,8 @@ var topLinks = []link{
 	{"/healthz", "whether the process lives"},
 	{"/readyz", "whether it can answer"},
 	{"/metrics", "figures for Prometheus"},
+	{"/docs", "what this server understands, for people"},
+	{documentRoute, "the same for programs, as OpenAPI 3.1"},
 }
 
 var v1Links = []link{

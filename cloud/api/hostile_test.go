@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/wattline/wattline/cloud/api"
+	"github.com/wattline/wattline/cloud/api/apitest"
 	"github.com/wattline/wattline/shared/hook"
 )
 
@@ -48,6 +49,15 @@ func (s *site) raw(t *testing.T, text string) response {
 	if err != nil {
 		t.Fatal(err)
 	}
+	e := apitest.Exchange{Status: answer.StatusCode, Header: answer.Header, Body: body}
+	if line, _, _ := strings.Cut(text, "\r\n"); answer.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		if parts := strings.Split(line, " "); len(parts) == 3 {
+			e.Method, e.Target = parts[0], parts[1]
+		}
+		_, sent, _ := strings.Cut(text, "\r\n\r\n")
+		e.Sent = []byte(sent)
+	}
+	s.described(e)
 	return response{t, answer.StatusCode, answer.Header, body}
 }
 

@@ -214,6 +214,9 @@ func (s *Server) streamJSON(c *fiber.Ctx, q question) error {
 // replay is POST /api/v1/quarantine/{id}/replay; where several sources have sent
 // the same, {"source": "..."} says whose.
 func (s *Server) replay(c *fiber.Ctx) error {
+	if err := noParameters(c); err != nil {
+		return err
+	}
 	id, err := pathID(c)
 	if err != nil {
 		return err

@@ -93,7 +93,7 @@ func TestReadings(t *testing.T) {
 }
 
 func TestLedgerAndQuarantineArePassedOn(t *testing.T) {
-	s := start(t)
+	s := start(t).invents()
 	answer := func(_ context.Context, r hook.Request, w *hook.Answer) error {
 		if strings.Contains(string(r.Data), "unknown") {
 			return errors.New("id: nothing of that name is in quarantine")

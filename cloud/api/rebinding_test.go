@@ -1,10 +1,13 @@
 package api_test
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/wattline/wattline/cloud/api/apitest"
 )
 
 // A page of a site whose name leads to loopback for a moment is of the same
@@ -30,7 +33,12 @@ func TestOnLoopbackOnlyItsOwnNamesAreAnswered(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			body, err := io.ReadAll(answer.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
 			_ = answer.Body.Close()
+			s.described(apitest.Exchange{Method: http.MethodGet, Target: path, Status: answer.StatusCode, Header: answer.Header, Body: body})
 			if refused := answer.StatusCode == http.StatusForbidden; refused != (want == http.StatusForbidden) {
 				t.Errorf("%s of %s: %d, want %d", path, host, answer.StatusCode, want)
 			}

@@ -45,8 +45,8 @@ func (s *site) registry(answer func(registered) contract.RegistryAnswer) chan re
 }
 
 func TestRequestsBecomeOneMessageToTheRegistry(t *testing.T) {
-	s := start(t, guarded)
-	s.house()
+	s := start(t, guarded).invents()
+	s.housed()
 	heard := s.registry(func(registered) contract.RegistryAnswer {
 		return contract.RegistryAnswer{Content: json.RawMessage(`[]`)}
 	})
@@ -94,7 +94,7 @@ func TestRequestsBecomeOneMessageToTheRegistry(t *testing.T) {
 }
 
 func TestAnswersOfTheRegistry(t *testing.T) {
-	s := start(t)
+	s := start(t).invents()
 	var answer contract.RegistryAnswer
 	heard := s.registry(func(registered) contract.RegistryAnswer { return answer })
 	ask := func(method, path, body string, header ...string) response {
@@ -106,10 +106,12 @@ func TestAnswersOfTheRegistry(t *testing.T) {
 		return r
 	}
 
-	answer = contract.RegistryAnswer{Content: json.RawMessage(`{"device":"sp_f1.g0","created":1700000000.5,"label":"\"at\":12,"}`), Revision: 17}
-	r := ask(http.MethodPost, "/api/v1/devices", `{}`)
-	r.is(http.StatusCreated, `{"device":"sp_f1.g0","created":"2023-11-14T22:13:20.5Z","label":"\"at\":12,"}`)
-	if r.header.Get("Location") != "/api/v1/devices/sp_f1.g0" || r.header.Get("ETag") != `"17"` || r.header.Get("Cache-Control") != "no-store" {
+	ask(http.MethodPost, "/api/v1/devices", `{"device":"sp_f1.g0"}`).problem(http.StatusServiceUnavailable, "registry has not been heard")
+	s.housed()
+	answer = contract.RegistryAnswer{Content: json.RawMessage(`{"id":"sp_f1.g0","created":1700000000.5,"label":"\"at\":12,"}`), Revision: 17}
+	r := ask(http.MethodPost, "/api/v1/gateways", `{}`)
+	r.is(http.StatusCreated, `{"id":"sp_f1.g0","created":"2023-11-14T22:13:20.5Z","label":"\"at\":12,"}`)
+	if r.header.Get("Location") != "/api/v1/gateways/sp_f1.g0" || r.header.Get("ETag") != `"17"` || r.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("%v", r.header)
 	}
 	ask(http.MethodPost, "/api/v1/devices?dry_run=true", `{}`).is(http.StatusOK, "")
@@ -143,7 +145,8 @@ func TestAnswersOfTheRegistry(t *testing.T) {
 }
 
 func TestProblemsOfTheRegistry(t *testing.T) {
-	s := start(t)
+	s := start(t).invents()
+	s.housed()
 	var problem contract.Problem
 	s.registry(func(registered) contract.RegistryAnswer { return contract.RegistryAnswer{Problem: &problem} })
 	for kind, status := range map[contract.ProblemKind]int{
@@ -178,7 +181,8 @@ func TestProblemsOfTheRegistry(t *testing.T) {
 }
 
 func TestIfMatchIsTheRevisionSeen(t *testing.T) {
-	s := start(t)
+	s := start(t).invents()
+	s.housed()
 	heard := s.registry(func(registered) contract.RegistryAnswer { return contract.RegistryAnswer{} })
 	for tag, revision := range map[string]uint64{"": 0, "*": 0, `"7"`: 7, ` "18446744073709551" `: 18446744073709551} {
 		s.do(http.MethodDelete, "/api/v1/devices/sp_g1", "", "If-Match", tag).is(http.StatusNoContent, "")
@@ -236,7 +240,7 @@ func TestMistakesInRequestsToTheRegistry(t *testing.T) {
 var longText = strings.Repeat("x", 300)
 
 func TestAnInventoryIsAFile(t *testing.T) {
-	s := start(t)
+	s := start(t).invents()
 	heard := s.registry(func(r registered) contract.RegistryAnswer {
 		if r.Verb == "export" {
 			return contract.RegistryAnswer{Content: json.RawMessage(fmt.Sprintf("%q", "text of "+r.Filter["format"]+"\n"))}
@@ -286,7 +290,7 @@ func TestAnInventoryIsAFile(t *testing.T) {
 }
 
 func TestEnrolmentsAreThrottled(t *testing.T) {
-	s := start(t)
+	s := start(t).invents()
 	s.registry(func(registered) contract.RegistryAnswer {
 		return contract.RegistryAnswer{Content: json.RawMessage(`{"state":"pending"}`)}
 	})
@@ -299,6 +303,9 @@ func TestEnrolmentsAreThrottled(t *testing.T) {
 	}
 	if throttled == 0 || throttled > 45 {
 		t.Errorf("%d of 100 throttled", throttled)
+	}
+	if r := s.do(http.MethodPost, "/api/v1/enrolments/renew", `{}`); r.status != http.StatusTooManyRequests {
+		t.Errorf("a renewal is not throttled: %d", r.status)
 	}
 }
 

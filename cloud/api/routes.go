@@ -64,9 +64,11 @@ func (s *Server) routes() *fiber.App {
 	app.Server().HeaderReceived = s.limits
 	app.Use(s.observe)
 	s.topRoutes(app)
+	s.documentRoutes(app)
 	s.houseRoutes(app)
 	s.registryRoutes(app)
 	s.alertRoutes(app)
+	s.backupRoutes(app)
 	return app
 }
 

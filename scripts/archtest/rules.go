@@ -52,6 +52,7 @@ var owners = map[string][]string{
 	"github.com/diskfs/go-diskfs":              {"provisioning/flash"},
 	"github.com/ulikunitz/xz":                  {"provisioning/flash"},
 	"go.yaml.in/yaml":                          {"shared/config"},
+	"github.com/santhosh-tekuri/jsonschema":    {"cloud/api/apitest"},
 	"filippo.io/age":                           {"cloud/backup/form"},
 }
 
