@@ -40,7 +40,6 @@ type alertLoad struct {
 
 	mu      sync.Mutex // protects crossed
 	crossed map[string]time.Time
-	next    int // the plug that draws too much next
 }
 
 // newAlertLoad tells the house as the registry would.

@@ -7,7 +7,12 @@
 // from the first bad sample to the last; a sample that is late extends that, but
 // raises no alarm by itself. An alarm is raised by a bad sample that is not late,
 // and says since when it really is so. What was bad and over before anybody
-// could know is history, marked late.
+// could know is history, marked late. What is dated ahead of the cloud's clock counts
+// as of now.
+//
+// A place counts from its own gateway only. What else there may be is made by whoever
+// publishes, so it is bounded for each source and for all, and forgotten when it is
+// silent for a day.
 //
 //	       bad sample            held for long enough, in time
 //	quiet ------------> pending ------------------------------> firing
