@@ -86,7 +86,7 @@ run: build bin/wattline-run ## start cloud, gateways and simulated plugs; Ctrl-C
 ##@ Check
 
 .PHONY: test
-test: tidy-check build deps-test lint docs ## everything that continuous integration runs
+test: tidy-check build deps-test lint openapi-lint docs ## everything that continuous integration runs
 	@echo "testing with the race detector, in random order"
 	@$(GO) test -race -shuffle=on -timeout 12m $(PKG)
 	@echo "playing a week of alerts with all plugs"
@@ -117,6 +117,16 @@ tidy-check: | need-go ## go.mod and go.sum are tidy, the modules unchanged
 docs: deps-test ## the pages of Read the Docs into .cache/docs/, warnings are errors
 	@echo "building the documentation"
 	@PATH=/usr/bin:$$PATH sphinx-build -W --keep-going -q -b html -d .cache/doctrees docs .cache/docs
+
+# The linter is npm's, pinned in scripts/restlint; without npm there is no lint.
+.PHONY: openapi-lint
+openapi-lint: | need-go ## the OpenAPI document of the REST API, warnings are errors (with npm)
+	@command -v npm >/dev/null || { echo "no npm, so the OpenAPI document is not linted"; exit 0; }; \
+	  echo "linting the OpenAPI document"; mkdir -p .cache/restlint/document; cp scripts/restlint/*.json scripts/restlint/redocly.yaml .cache/restlint/; \
+	  $(GO) run ./scripts/restlint >.cache/restlint/document/openapi.json; \
+	  cd .cache/restlint; \
+	  cmp -s package-lock.json installed || { npm ci --ignore-scripts --no-audit --no-fund --loglevel=error; cp package-lock.json installed; }; \
+	  REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true node node_modules/@redocly/cli/bin/cli.js lint --config redocly.yaml document/openapi.json
 
 .PHONY: cover
 cover: build deps-test ## test coverage, in total and as .cache/cover.html

@@ -25,7 +25,7 @@ var reach = map[string][]string{
 }
 
 // both are the programs that join the tiers, to prove things about the whole.
-var both = []string{"scripts/e2e", "scripts/simulate", "scripts/bench", "scripts/run", "scripts/interop", "scripts/spec"}
+var both = []string{"scripts/e2e", "scripts/simulate", "scripts/bench", "scripts/run", "scripts/interop", "scripts/spec", "scripts/restlint"}
 
 // roots are the composition roots: only programs may import them.
 var roots = []string{"edge/gateway", "cloud/server"}
