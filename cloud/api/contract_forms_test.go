@@ -146,7 +146,7 @@ func TestEveryOperationNamesWhoIsSilent(t *testing.T) {
 // others puts a component of every name on the bus that answers everything so.
 func (s *site) others(answer func() (json.RawMessage, error)) {
 	s.t.Helper()
-	for _, name := range []string{"registry", "alerting", "ledger_query", "influx_query", "sp_command"} {
+	for _, name := range []string{"registry", "alerting", "backup", "ledger_query", "influx_query", "sp_command"} {
 		for _, family := range []hook.Family{hook.Queries, hook.Commands} {
 			s.component(family, name, func(_ context.Context, _ hook.Request, w *hook.Answer) error {
 				data, err := answer()
@@ -286,6 +286,7 @@ func TestASwitchTakesNoParameters(t *testing.T) {
 func TestWhatIsMadeIsAnsweredAsDescribed(t *testing.T) {
 	s := start(t)
 	s.housed()
+	s.backup()
 	registered := map[string]string{
 		"places create":    `{"device":"sp_f1.g7","gateway":"edge-f1","label":"Room","driver":"hs110","address":"","revision":8}`,
 		"places plug":      `{"device":"sp_f1.g0","gateway":"edge-f1","driver":"hs110","address":"10.2.0.17","mac":"AC:84:C6:59:D9:A7","revision":9,"plug_before":"AC:84:C6:59:D9:A1","place_before":"sp_f1.g7"}`,

@@ -20,10 +20,10 @@ import (
 // The OpenAPI document, in parts: the first has what all share, each of the
 // others adds paths and components.
 //
-//go:embed openapi.yaml paths-house.yaml paths-registry.yaml paths-alerts.yaml
+//go:embed openapi.yaml paths-house.yaml paths-registry.yaml paths-alerts.yaml paths-backup.yaml
 var documentFiles embed.FS
 
-var documentParts = []string{"openapi.yaml", "paths-house.yaml", "paths-registry.yaml", "paths-alerts.yaml"}
+var documentParts = []string{"openapi.yaml", "paths-house.yaml", "paths-registry.yaml", "paths-alerts.yaml", "paths-backup.yaml"}
 
 const documentRoute = "/api/v1/openapi.json"
 

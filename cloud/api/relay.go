@@ -40,7 +40,7 @@ func target(c *fiber.Ctx) (module, subpath string, err error) {
 		return "", "", fiber.ErrNotFound
 	case module == registrar || module == alerter || module == keeper && strings.Trim(subpath, "/") == switchesPath:
 		return "", "", newProblem(http.StatusForbidden, "the relay does not lead there; /api/v1 has routes for the registry, the alerts and the audit log, which look at who asks")
-	case module == "backup" || strings.HasSuffix(module, "_copy"): // whole files of the roles
+	case module == archivist || strings.HasSuffix(module, "_copy"): // whole files of the roles
 		return "", "", newProblem(http.StatusForbidden, "the relay does not lead there: what a backup is made of is for the backup alone")
 	}
 	return module, subpath, nil

@@ -68,6 +68,7 @@ func (s *Server) routes() *fiber.App {
 	s.houseRoutes(app)
 	s.registryRoutes(app)
 	s.alertRoutes(app)
+	s.backupRoutes(app)
 	return app
 }
 
