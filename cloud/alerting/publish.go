@@ -25,7 +25,7 @@ const (
 	maxRecent = 10_000
 	// publishTogether is how many messages may wait for the broker at once: after a
 	// restart there may be ten thousand, each a way there and back.
-	publishTogether = 64
+	publishTogether = 256
 )
 
 // ended is an alert that is over, and when the cloud learned that: it may have
