@@ -50,6 +50,7 @@ var groups = []group{
 	{"Using it", useCommands},
 	{"When something is wrong", alertCommands},
 	{"", doctorCommands},
+	{"Backups", backupCommands},
 }
 
 // all lists every command.

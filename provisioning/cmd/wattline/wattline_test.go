@@ -32,6 +32,8 @@ type cloud struct {
 
 	answers map[string]string // "GET /api/v1/site" -> "200 {...}"
 	asked   []asked
+	// after, if not nil, is told how often the server was asked, before it answers.
+	after func(asked int)
 }
 
 func newCloud(t *testing.T, answers map[string]string) *cloud {
@@ -51,6 +53,9 @@ func (c *cloud) serve(w http.ResponseWriter, r *http.Request) {
 		Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Body: string(body), IfMatch: r.Header.Get("If-Match"),
 		Auth: r.Header.Get("Authorization"), Type: r.Header.Get("Content-Type"),
 	})
+	if c.after != nil {
+		c.after(len(c.asked))
+	}
 	answer, ok := c.answers[r.Method+" "+r.URL.EscapedPath()]
 	if !ok {
 		answer = `404 {"title":"Not Found","status":404,"detail":"no such route; / lists what there is"}`
