@@ -25,7 +25,8 @@ type pageView struct {
 }
 
 type tagView struct {
-	Name, Text string
+	Name       string
+	Text       template.HTML
 	Operations []operationView
 }
 
@@ -39,9 +40,10 @@ type operationView struct {
 }
 
 type answerView struct {
-	Status, Text string
-	Headers      []string
-	Contents     []contentView
+	Status   string
+	Text     template.HTML
+	Headers  []string
+	Contents []contentView
 }
 
 // contentView is a body in one media type.
@@ -130,7 +132,7 @@ func (p *pageMaker) page() (view pageView, err error) {
 	info := at(p.root, "info")
 	view = pageView{Title: words(info, "title"), Summary: words(info, "summary"), Text: paragraphs(words(info, "description"))}
 	for _, t := range items(p.root, "tags") {
-		view.Tags = append(view.Tags, tagView{Name: words(t, "name"), Text: words(t, "description")})
+		view.Tags = append(view.Tags, tagView{Name: words(t, "name"), Text: inline(words(t, "description"))})
 	}
 	for _, path := range at(p.root, "paths") {
 		shared, err := readOrdered(path.value)
@@ -181,9 +183,14 @@ func (p *pageMaker) operation(path, method string, shared, o ordered) operationV
 	}
 	v.Bodies = p.contents(at(o, "requestBody"))
 	for _, answer := range at(o, "responses") {
-		one, _ := readOrdered(answer.value)
-		one = p.resolve(one)
-		a := answerView{Status: answer.name, Text: words(one, "description"), Contents: p.contents(one)}
+		given, _ := readOrdered(answer.value)
+		one := p.resolve(given)
+		a := answerView{Status: answer.name, Text: inline(words(one, "description")), Contents: p.contents(one)}
+		if words(given, "$ref") != "" { // what many have is not shown each time
+			for i := range a.Contents {
+				a.Contents[i].Examples = nil
+			}
+		}
 		for _, h := range at(one, "headers") {
 			a.Headers = append(a.Headers, h.name)
 		}
