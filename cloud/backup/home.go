@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Folder has what is the backup's own, below the data directory.
@@ -68,6 +69,19 @@ func (h Home) Renew(site string) Home {
 		h.Site = site
 	}
 	return h
+}
+
+// MarkDamaged remembers that objects are damaged, so that the next backup copies
+// again what is in them.
+func MarkDamaged(data string, objects []string) error {
+	home, isNew, err := LoadHome(data)
+	if err != nil || isNew || len(objects) == 0 {
+		return err
+	}
+	home.Damaged = append(home.Damaged, objects...)
+	slices.Sort(home.Damaged)
+	home.Damaged = slices.Compact(home.Damaged)
+	return home.Save(data)
 }
 
 // WriteFile puts a file in place, whole and for good, readable by its owner alone.

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/wattline/wattline/cloud/backup"
 	"github.com/wattline/wattline/cloud/backup/restore"
 	"github.com/wattline/wattline/cloud/backup/trial"
 	"github.com/wattline/wattline/cloud/influx"
@@ -65,11 +67,30 @@ func TestATrialShowsThatABackupComesBack(t *testing.T) {
 	if _, err := trial.Run(t.Context(), as(func(lines string) string { return lines[strings.IndexByte(lines, '\n')+1:] })); err == nil || !strings.Contains(err.Error(), "has less than the backup") {
 		t.Errorf("with a point less: %v", err)
 	}
+	crowded := same
+	crowded.Free = func(string) (int64, error) { return 300 << 20 / 2, nil }
+	if _, err := trial.Run(t.Context(), crowded); !errors.Is(err, trial.ErrNoRoom) {
+		t.Errorf("without room: %v", err)
+	}
 	object := filepath.Join(dir, filepath.FromSlash(m.Days[0].File.Name()))
-	if err := os.Truncate(object, 1); err != nil {
+	content, err := os.ReadFile(object)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := trial.Run(t.Context(), same); err == nil || !strings.Contains(err.Error(), "damaged") {
-		t.Errorf("of a damaged backup: %v", err)
+	content[len(content)/2] ^= 1 // as disks forget; its length says nothing
+	if err := os.WriteFile(object, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err = trial.Run(t.Context(), same)
+	if err == nil || !strings.Contains(err.Error(), "damaged") || !slices.Equal(got.Damaged, []string{m.Days[0].File.Object}) {
+		t.Errorf("of a damaged backup: %v, %v", err, got.Damaged)
+	}
+	// What is known to be damaged is copied again.
+	if err := backup.MarkDamaged(s.data, got.Damaged); err != nil {
+		t.Fatal(err)
+	}
+	s.run(s.backups(dir), false)
+	if _, err := trial.Run(t.Context(), same); err != nil {
+		t.Errorf("after another backup: %v", err)
 	}
 }

@@ -215,9 +215,10 @@ func (k *keeping) trial(ctx context.Context) (trial.Result, error) {
 	if err != nil {
 		return trial.Result{}, fmt.Errorf("backup.identity: %w", err)
 	}
-	return trial.Run(ctx, trial.Options{
+	r, err := trial.Run(ctx, trial.Options{
 		Shelf: k.shelf, Keys: keys, Dir: filepath.Join(k.config.Data, backup.Folder, "trial"), Log: k.log, Scratch: k.scratch,
 	})
+	return r, errors.Join(err, backup.MarkDamaged(k.config.Data, r.Damaged))
 }
 
 func (k *keeping) scratch(ctx context.Context, dir string) (restore.Influx, func(), error) {

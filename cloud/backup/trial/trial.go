@@ -10,8 +10,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/wattline/wattline/cloud/backup/export"
 	"github.com/wattline/wattline/cloud/backup/form"
@@ -30,7 +33,9 @@ type Options struct {
 	// Dir is made for the trial and removed after it, with all below it.
 	Dir string
 	Log *slog.Logger
-	Say func(string) // may be nil
+	// Free tells how many bytes are free below a directory; nil: asks the system.
+	Free func(dir string) (int64, error)
+	Say  func(string) // may be nil
 }
 
 // ErrDiffers means that a restored backup is not what was copied.
@@ -42,6 +47,8 @@ type Result struct {
 	Days   int           `json:"days"`
 	Points int64         `json:"points"`
 	Took   time.Duration `json:"-"`
+	// Damaged are objects of the backup that are not what was written.
+	Damaged []string `json:"damaged,omitempty"`
 	// Differ are days that came back as something else, in words.
 	Differ []string `json:"differ,omitempty"`
 }
@@ -61,6 +68,9 @@ func Run(ctx context.Context, o Options) (r Result, err error) {
 	r.Backup = entries[len(entries)-1].ID
 	if err := os.RemoveAll(o.Dir); err != nil { // what a kill left
 		return r, fmt.Errorf("trial restore: %w", err)
+	}
+	if err := o.examine(ctx, entries[len(entries)-1], &r); err != nil {
+		return r, fmt.Errorf("trial restore of %s: %w", r.Backup, err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(o.Dir)) }()
 	db, stop, err := o.Scratch(ctx, o.Dir)
@@ -82,6 +92,54 @@ func Run(ctx context.Context, o Options) (r Result, err error) {
 		return r, fmt.Errorf("trial restore of %s: %w: %d days, the first: %s", r.Backup, ErrDiffers, len(r.Differ), r.Differ[0])
 	}
 	return r, nil
+}
+
+// Of what a trial takes, at most, roughly: InfluxDB needs a third of it.
+const (
+	bytesPerPoint = 16
+	bytesAtLeast  = 256 << 20
+)
+
+// examine reads the files of the backup, and makes sure that there is room: a trial
+// must not fill the disk of those who work.
+func (o *Options) examine(ctx context.Context, e form.Entry, r *Result) error {
+	m, err := o.Shelf.Manifest(ctx, e)
+	if err != nil {
+		return err
+	}
+	bad, err := o.Shelf.Check(ctx, m.Files(), nil)
+	if err != nil {
+		return err
+	}
+	for _, d := range bad {
+		r.Damaged = append(r.Damaged, d.File.Object)
+	}
+	if len(bad) > 0 {
+		return fmt.Errorf("%d files are damaged or missing, the first: %w", len(bad), bad[0].Err)
+	}
+	free := o.Free
+	if free == nil {
+		free = freeBelow
+	}
+	room, err := free(filepath.Dir(o.Dir))
+	if need := m.Points()*bytesPerPoint + bytesAtLeast; err == nil && room < need {
+		err = fmt.Errorf("%w: it takes up to %d MB below %s, and %d MB are free", ErrNoRoom, need>>20, filepath.Dir(o.Dir), room>>20)
+	}
+	return err
+}
+
+// ErrNoRoom means that a trial might fill the disk.
+var ErrNoRoom = errors.New("there is no room for a trial")
+
+func freeBelow(dir string) (int64, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return 0, err
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return 0, fmt.Errorf("look how much room %s has: %w", dir, err)
+	}
+	return int64(fs.Bavail) * fs.Bsize, nil //nolint:gosec // disks of 8 exabytes are not made
 }
 
 // compare reads all days of the manifest from a database that has nothing else.

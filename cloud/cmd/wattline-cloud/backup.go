@@ -82,7 +82,7 @@ func (c *copying) run(ctx context.Context, stdout, stderr io.Writer) error {
 		case c.list:
 			return list(ctx, sh, stdout)
 		case c.check:
-			return checkAll(ctx, sh, stdout)
+			return checkAll(ctx, sh, cfg.Data, stdout)
 		default:
 			p, err := server.Prune(ctx, cfg, sh, c.dry, log)
 			return told(err, func() error { return sayPruned(stdout, p, c.dry) })
@@ -170,7 +170,7 @@ func list(ctx context.Context, sh shelf.Shelf, stdout io.Writer) error {
 }
 
 // checkAll reads every file of every backup once.
-func checkAll(ctx context.Context, sh shelf.Shelf, stdout io.Writer) error {
+func checkAll(ctx context.Context, sh shelf.Shelf, data string, stdout io.Writer) error {
 	entries, err := sh.Entries(ctx)
 	if err != nil {
 		return err
@@ -189,10 +189,17 @@ func checkAll(ctx context.Context, sh shelf.Shelf, stdout io.Writer) error {
 		}
 		fmt.Fprintf(stdout, "%s is whole, %d files\n", e.ID, files)
 	}
-	if broken > 0 {
-		return fmt.Errorf("%d of %d backups are damaged; a new backup copies again what is missing or cut off", broken, len(entries))
+	if broken == 0 {
+		return nil
 	}
-	return nil
+	var damaged []string
+	for object, whole := range good {
+		if !whole {
+			damaged = append(damaged, object)
+		}
+	}
+	err = fmt.Errorf("%d of %d backups are damaged; the next backup copies again what is in the damaged files", broken, len(entries))
+	return errors.Join(err, backup.MarkDamaged(data, damaged))
 }
 
 func checkOne(ctx context.Context, sh shelf.Shelf, e form.Entry, good map[string]bool) (bad []shelf.Damage, files int, err error) {
