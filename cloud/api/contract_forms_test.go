@@ -90,6 +90,40 @@ func TestEveryOperationSaysWhoMay(t *testing.T) {
 	}
 }
 
+// The description of an operation begins with the role that it needs, and says
+// whether it is about the whole site; what changes the site always is.
+func TestEveryOperationNeedsTheRoleThatItNames(t *testing.T) {
+	s := start(t, guarded)
+	s.housed()
+	s.others(func() (json.RawMessage, error) {
+		return json.RawMessage(`{"problem":{"kind":"not now","detail":"later"}}`), nil
+	})
+	s.invents()
+	roles := []contract.Role{contract.Viewer, contract.Operator, contract.Admin}
+	for have, role := range roles {
+		name, value := s.token(contract.Token{Name: string(role), Role: role})
+		_, ofFloor := s.token(contract.Token{Name: string(role) + " of a floor", Role: role, Floors: []int{9}})
+		for _, e := range book.Examples() {
+			words, _, _ := strings.Cut(strings.TrimPrefix(e.Text, "Role: "), " ")
+			needs := slices.Index(roles, contract.Role(strings.Trim(words, ".,;:")))
+			switch {
+			case e.Open != strings.HasPrefix(e.Text, "Open to everybody") || !e.Open && needs < 0:
+				t.Errorf("%s does not say who may: %s", e.Operation, e.Text)
+				continue
+			case e.Open || e.Operation == "getEvents":
+				continue
+			}
+			if refused := strings.Contains(string(s.send(e, name, value).body), "needs the role"); refused != (have < needs) {
+				t.Errorf("%s as %s: refused %v, and it says %.60s", e.Operation, role, refused, e.Text)
+			}
+			whole := strings.Contains(e.Text, "whole site") && !strings.Contains(e.Text, "the whole site is meant") || roles[needs] == contract.Admin
+			if refused := strings.Contains(string(s.send(e, name, ofFloor).body), "this is about the whole site"); have >= needs && refused != whole {
+				t.Errorf("%s as %s of a floor: refused %v, and it says %.60s", e.Operation, role, refused, e.Text)
+			}
+		}
+	}
+}
+
 // room is the place of the document's examples.
 func (s *site) room() {
 	s.t.Helper()

@@ -5,11 +5,13 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/wattline/wattline/cloud/api/apitest"
+	"github.com/wattline/wattline/cloud/server"
 )
 
 // otherwise are examples of the OpenAPI document that are no success here, for
@@ -27,7 +29,7 @@ var otherwise = map[string]int{
 // Every request that the OpenAPI document shows is sent to a real system, with
 // real plugs, and the answers are as it says.
 func TestTheExamplesOfREST(t *testing.T) {
-	s := start(t, "embedded")
+	s := start(t, "embedded", func(c *server.Config) { c.Backup.Directory = filepath.Join(t.TempDir(), "backups") })
 	book, err := apitest.New()
 	if err != nil {
 		t.Fatal(err)
@@ -41,6 +43,7 @@ func TestTheExamplesOfREST(t *testing.T) {
 		obeyed := s.exchange(apitest.Example{Method: http.MethodPut, Target: "/api/v1/devices/sp_f1.g0/relay", Body: `{"on":true}`}, "")
 		return obeyed.Status == http.StatusOK
 	})
+	s.until("the backup answers", func() bool { status, _ := s.get("/api/v1/backups"); return status == http.StatusOK })
 	for _, e := range book.Examples() {
 		name := strings.TrimSuffix(e.Operation+" "+e.Name, " ")
 		x := s.exchange(e, "")

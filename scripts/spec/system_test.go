@@ -50,7 +50,7 @@ type system struct {
 }
 
 // start runs a system; it ends with the test.
-func start(t *testing.T, kind string) *system {
+func start(t *testing.T, kind string, change ...func(*server.Config)) *system {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -70,6 +70,9 @@ func start(t *testing.T, kind string) *system {
 	cfg.Registry.Inventory = filepath.Join(dir, "inventory.yaml")
 	if err := os.WriteFile(cfg.Registry.Inventory, []byte(inventory(t)), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	for _, c := range change {
+		c(&cfg)
 	}
 	var err error
 	if s.store, err = influx.New(cfg.Influx); err != nil {

@@ -38,7 +38,8 @@ type Document struct {
 // operation is one method of one path.
 type operation struct {
 	id, method, path string
-	open             bool // needs no token
+	text             string // its description
+	open             bool   // needs no token
 	matches          *regexp.Regexp
 	names            []string // of the path's parameters
 	parameters       []place
@@ -137,7 +138,7 @@ var braces = regexp.MustCompile(`\\\{([a-z_]+)\\\}`)
 
 func (d *Document) operation(path, method string, item, what map[string]any) *operation {
 	at := "/paths/" + escape.Replace(path)
-	o := &operation{id: text(what["operationId"]), method: strings.ToUpper(method), path: path, answers: map[string]place{}}
+	o := &operation{id: text(what["operationId"]), method: strings.ToUpper(method), path: path, text: text(what["description"]), answers: map[string]place{}}
 	o.open = what["security"] != nil && len(list(what["security"])) == 0
 	level := "([^/]+)"
 	if slices.ContainsFunc(deep, func(end string) bool { return strings.HasSuffix(path, end) }) {

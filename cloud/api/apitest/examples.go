@@ -17,8 +17,10 @@ type Example struct {
 	Method, Target  string
 	Media           string // of the body, empty for none
 	Body            string
-	// Open tells that it needs no token.
+	// Open tells that it needs no token; Text is the operation's description, which
+	// says what token the others need.
 	Open bool
+	Text string
 }
 
 // Examples are all requests that the document shows: examples of parameters and
@@ -68,7 +70,7 @@ func collect(names map[string]bool, examples any) {
 }
 
 func (d *Document) example(o *operation, name, media string) Example {
-	e := Example{Operation: o.id, Name: name, Method: o.method, Open: o.open}
+	e := Example{Operation: o.id, Name: name, Method: o.method, Open: o.open, Text: o.text}
 	path, query := o.path, neturl.Values{}
 	for _, p := range o.parameters {
 		value := p.what["example"]
