@@ -50,8 +50,8 @@ type Options struct {
 	States States
 	// Data is the site's data directory; below it are the notes of backups.
 	Data string
-	// Site is shown to people who look for a backup.
-	Site    contract.Site
+	// Site is asked at each backup, and shown to people who look for one.
+	Site    func(ctx context.Context) (contract.Site, error)
 	Version string // of the program
 	Log     *slog.Logger
 	// Now is the wall clock; nil: the real one.
@@ -125,11 +125,15 @@ func (b *Backup) Run(ctx context.Context, full bool) (*form.Manifest, error) {
 	defer release()
 	b.note(func(p *Progress) { *p = Progress{Doing: "looking at what there is", Started: b.Now()} })
 	defer b.doing("")
-	home, err := b.claim(ctx)
+	site, err := b.Site(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("make a backup: %w", err)
 	}
-	r, err := b.begin(ctx, home, full)
+	home, err := b.claim(ctx, site.Name)
+	if err != nil {
+		return nil, fmt.Errorf("make a backup: %w", err)
+	}
+	r, err := b.begin(ctx, home, site, full)
 	if err != nil {
 		return nil, fmt.Errorf("make a backup: %w", err)
 	}
@@ -142,7 +146,7 @@ func (b *Backup) Run(ctx context.Context, full bool) (*form.Manifest, error) {
 }
 
 // claim makes sure that the store is this site's, and the one it was.
-func (b *Backup) claim(ctx context.Context) (Home, error) {
+func (b *Backup) claim(ctx context.Context, name string) (Home, error) {
 	home, isNew, err := LoadHome(b.Data)
 	if err != nil {
 		return home, err
@@ -157,7 +161,7 @@ func (b *Backup) claim(ctx context.Context) (Home, error) {
 		if err := home.Save(b.Data); err != nil {
 			return home, err
 		}
-		marker = form.Marker{Format: form.Version, Store: draw(8), Site: home.Site, Name: b.Site.Name, Since: b.Now().UTC()}
+		marker = form.Marker{Format: form.Version, Store: draw(8), Site: home.Site, Name: name, Since: b.Now().UTC()}
 		if err := b.shelf.Mark(ctx, marker); err != nil {
 			return home, err
 		}
@@ -207,7 +211,7 @@ type run struct {
 // still be under way, and would be copied in part.
 const settled = time.Minute
 
-func (b *Backup) begin(ctx context.Context, home Home, full bool) (*run, error) {
+func (b *Backup) begin(ctx context.Context, home Home, site contract.Site, full bool) (*run, error) {
 	now := b.Now().UTC()
 	r := &run{
 		Backup: b, known: make(map[string]form.Day), days: make(map[string]form.Day), cutoff: now.Add(-settled),
@@ -232,7 +236,7 @@ func (b *Backup) begin(ctx context.Context, home Home, full bool) (*run, error) 
 		delete(r.objects, object)
 	}
 	r.manifest = &form.Manifest{
-		Format: form.Version, ID: form.NewID(now, draw(4)), Sequence: 1, Site: home.Site, Line: home.Line, SiteInfo: b.Site, Started: now,
+		Format: form.Version, ID: form.NewID(now, draw(4)), Sequence: 1, Site: home.Site, Line: home.Line, SiteInfo: site, Started: now,
 		Wattline: b.Version, InfluxDB: version, LedgerUntil: r.cutoff, Encrypted: b.keys.Names(),
 	}
 	if len(entries) > 0 {

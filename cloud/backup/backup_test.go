@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -148,7 +149,7 @@ func (s *site) backups(dir string, change ...func(*backup.Config, *backup.Option
 	feed := ledger.NewFeed(s.micros)
 	feed.Now = func() device.Micros { return device.MicrosOf(s.now) }
 	cfg, o := backup.DefaultConfig(), backup.Options{
-		Store: d, Influx: s.influx, Feed: feed, States: backup.Stopped{Data: s.data}, Data: s.data, Site: house, Version: "test", Log: discard,
+		Store: d, Influx: s.influx, Feed: feed, States: backup.Stopped{Data: s.data}, Data: s.data, Site: func(context.Context) (contract.Site, error) { return house, nil }, Version: "test", Log: discard,
 		Now: func() time.Time { return s.now },
 	}
 	cfg.PointsPerSecond = 0

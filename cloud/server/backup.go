@@ -52,7 +52,7 @@ func (s *Standing) open(ctx context.Context) (err error) {
 		own := &Server{config: s.config, roles: []Role{RoleInflux}, log: s.log}
 		s.closers = append(s.closers, own.close)
 		if err := own.embedded(ctx); errors.Is(err, influxd.ErrInUse) {
-			return fmt.Errorf("%w: stop it first (%w)", restore.ErrRuns, err)
+			return fmt.Errorf("%w (%w)", restore.ErrRuns, err)
 		} else if err != nil {
 			return err
 		}
@@ -90,7 +90,8 @@ func (s *Standing) Backup(ctx context.Context) (*backup.Backup, error) {
 		return nil, err
 	}
 	return backup.New(s.config.Backup, backup.Options{
-		Store: sh.Store, Influx: s.nanos, Feed: ledger.NewFeed(s.micros), Data: s.config.Data, Site: site, Version: s.version, Log: s.log,
+		Site:  func(context.Context) (contract.Site, error) { return site, nil },
+		Store: sh.Store, Influx: s.nanos, Feed: ledger.NewFeed(s.micros), Data: s.config.Data, Version: s.version, Log: s.log,
 		States: backup.Together{backup.Stopped{Data: s.config.Data}, backup.File{Role: "server", Path: backup.ConfigPath, From: s.file}},
 	})
 }
@@ -99,6 +100,20 @@ func (s *Standing) Backup(ctx context.Context) (*backup.Backup, error) {
 func (s *Standing) Restore(ctx context.Context, o restore.Options) (restore.Report, error) {
 	o.Influx, o.Data, o.Log = s.nanos, s.config.Data, s.log
 	return restore.Run(ctx, o)
+}
+
+// Pretend has an embedded InfluxDB that is not there yet begin in a directory that
+// done removes, so that a dry run leaves nothing.
+func (c *Config) Pretend() (done func(), err error) {
+	if _, err := os.Stat(c.path(c.InfluxD.Dir)); c.Influx.URL != "" || err == nil {
+		return func() {}, nil
+	}
+	dir, err := os.MkdirTemp("", "wattline-dry-run-*")
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for a dry run: %w", err)
+	}
+	c.InfluxD.Dir = dir
+	return func() { _ = os.RemoveAll(dir) }, nil
 }
 
 // Shelf is where a site's backups are: in dir, or where the configuration says.

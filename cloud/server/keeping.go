@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"time"
 
@@ -34,7 +33,9 @@ const (
 	retryBackup = 15 * time.Minute
 	// backupQueries is how many of InfluxDB's turns a backup has.
 	backupQueries = 1
-	siteEvery     = 5 * time.Second
+	// sitePatience is how long the registry may take to name the site.
+	sitePatience = 30 * time.Second
+	siteAgain    = 3 * time.Second
 )
 
 // backsUp reports whether the role backup has anything to do here.
@@ -106,41 +107,29 @@ type keeping struct {
 func (k *keeping) run(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return k.asker.Run(ctx) })
-	all.Go(func() error {
-		site, ok := k.site(ctx)
-		if !ok {
-			return nil
-		}
-		return k.serve(ctx, site)
-	})
+	all.Go(func() error { return k.serve(ctx) })
 	return all.Wait()
 }
 
-// site asks the registry until it answers; ok is false when ctx ends before.
-func (k *keeping) site(ctx context.Context) (site contract.Site, ok bool) {
-	tick := time.NewTicker(siteEvery)
-	defer tick.Stop()
-	said := false
+// site asks the registry.
+func (k *keeping) site(ctx context.Context) (site contract.Site, err error) {
+	ctx, cancel := context.WithTimeout(ctx, sitePatience)
+	defer cancel()
 	for {
-		err := k.askSite(ctx, &site)
-		if err == nil {
-			return site, true
-		}
-		if !said && ctx.Err() == nil {
-			said = true
-			k.log.WarnContext(ctx, "the backup waits for the registry", slog.Any("err", err))
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return site, false
+		// A question that comes before the registry listens is lost.
+		asking, stop := context.WithTimeout(ctx, siteAgain)
+		err = k.askSite(asking, &site)
+		stop()
+		switch {
+		case err == nil:
+			return site, nil
+		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
+			return site, fmt.Errorf("ask the registry for the site: %w", err)
 		}
 	}
 }
 
 func (k *keeping) askSite(ctx context.Context, site *contract.Site) error {
-	ctx, cancel := context.WithTimeout(ctx, siteEvery)
-	defer cancel()
 	request, err := json.Marshal(contract.RegistryRequest{Verb: "get"})
 	if err != nil {
 		return err
@@ -160,9 +149,9 @@ func (k *keeping) askSite(ctx context.Context, site *contract.Site) error {
 }
 
 // serve makes backups at their times until ctx ends.
-func (k *keeping) serve(ctx context.Context, site contract.Site) error {
+func (k *keeping) serve(ctx context.Context) error {
 	maker, err := backup.New(k.config.Backup, backup.Options{
-		Store: k.shelf.Store, Influx: k.nanos, Feed: ledger.NewFeed(k.store), Data: k.config.Data, Site: site, Version: k.version, Log: k.log,
+		Store: k.shelf.Store, Influx: k.nanos, Feed: ledger.NewFeed(k.store), Data: k.config.Data, Site: k.site, Version: k.version, Log: k.log,
 		States: backup.Together{
 			copies.Roles{Asker: k.asker, Names: k.config.Backup.Roles},
 			backup.File{Role: "server", Path: backup.ConfigPath, From: k.file},
@@ -171,21 +160,10 @@ func (k *keeping) serve(ctx context.Context, site contract.Site) error {
 	if err != nil {
 		return err
 	}
-	zone, err := time.LoadLocation(site.TimeZone)
-	if err != nil {
-		zone = time.UTC
-	}
 	k.duty, err = duty.New(duty.Options{
 		Maker: maker, Shelf: k.shelf, Data: k.config.Data, Metrics: k.metrics, Log: k.log, Trial: k.trial,
-		Prune: func(ctx context.Context) (p shelf.Pruned, err error) {
-			release, err := k.shelf.Store.Lock(ctx)
-			if err != nil {
-				return p, err
-			}
-			defer release()
-			return k.shelf.Prune(ctx, k.config.Backup.Keep, zone, time.Now(), false)
-		},
-		Next: func() (time.Time, time.Time) { return k.made.Next(time.Now()), k.tried.Next(time.Now()) },
+		Prune: k.prune,
+		Next:  func() (time.Time, time.Time) { return k.made.Next(time.Now()), k.tried.Next(time.Now()) },
 	})
 	if err != nil {
 		return err
@@ -207,6 +185,24 @@ func (k *keeping) serve(ctx context.Context, site contract.Site) error {
 		})
 	}
 	return all.Wait()
+}
+
+// prune deletes what is not kept; days are those of the site.
+func (k *keeping) prune(ctx context.Context) (p shelf.Pruned, err error) {
+	site, err := k.site(ctx)
+	if err != nil {
+		return p, err
+	}
+	zone, err := time.LoadLocation(site.TimeZone)
+	if err != nil {
+		zone = time.UTC
+	}
+	release, err := k.shelf.Store.Lock(ctx)
+	if err != nil {
+		return p, err
+	}
+	defer release()
+	return k.shelf.Prune(ctx, k.config.Backup.Keep, zone, time.Now(), false)
 }
 
 // trial restores the newest backup into an InfluxDB of its own.

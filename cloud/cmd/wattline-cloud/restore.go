@@ -126,6 +126,21 @@ func (b *bringing) run(ctx context.Context, cfg server.Config, stderr io.Writer)
 	if b.Keys, err = server.Identities(b.identity); err != nil {
 		return report, fmt.Errorf("restore: %w", err)
 	}
+	// Nothing is begun for a backup that is not there.
+	entries, err := b.Shelf.Entries(ctx)
+	if err == nil {
+		_, err = b.Wanted.Candidates(entries)
+	}
+	if err != nil {
+		return report, fmt.Errorf("restore from %s: %w", b.Shelf.Store, err)
+	}
+	if b.DryRun {
+		done, err := cfg.Pretend()
+		if err != nil {
+			return report, fmt.Errorf("restore: %w", err)
+		}
+		defer done()
+	}
 	site, err := server.OpenStanding(ctx, cfg, b.config, version, logs.New(stderr, false))
 	if err != nil {
 		return report, fmt.Errorf("restore: %w", err)

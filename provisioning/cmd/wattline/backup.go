@@ -73,7 +73,25 @@ func backupList(ctx context.Context, s *session, args []string) error {
 	if err := none(args); err != nil {
 		return err
 	}
-	return s.list(ctx, backupsPath, nil, backupColumns, "No backup was made yet.", 0)
+	d, _, err := s.get(ctx, backupsPath) // all on one page
+	if err != nil {
+		return err
+	}
+	items, _ := d.at("items").([]any)
+	if s.json {
+		text, err := json.Marshal(items)
+		if err != nil {
+			return err
+		}
+		return s.raw(text)
+	}
+	var docs []document
+	for _, item := range items {
+		if one, ok := item.(map[string]any); ok {
+			docs = append(docs, one)
+		}
+	}
+	return s.table(docs, backupColumns, "No backup was made yet.")
 }
 
 func backupStatus(ctx context.Context, s *session, args []string) error {

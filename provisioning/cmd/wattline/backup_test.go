@@ -16,6 +16,10 @@ func TestBackupsByCommands(t *testing.T) {
 		"POST /api/v1/backups/verify": `202 {"begins":"trial"}`,
 	})
 	c.run(t, "backup").wants(t, exitDone, "401.2 MB", "")
+	c.run(t, "backup", "--json").wants(t, exitDone, `"bytes": 401233221`, "")
+	if got := c.asked[len(c.asked)-1]; got.Query != "" {
+		t.Errorf("the list takes no parameters, and was asked for with %q", got.Query)
+	}
 	c.run(t, "backup", "list").wants(t, exitDone, "20261124T031503Z-9f3c0a17", "")
 	c.run(t, "backup", "status").wants(t, exitDone, "/mnt/backup", "")
 	c.run(t, "backup", "start", "--full", "--reason", "move").wants(t, exitDone, "wattline backup status", "")
