@@ -170,6 +170,9 @@ func unchanging(contentType string, text func() ([]byte, error)) fiber.Handler {
 		return `"` + hex.EncodeToString(sum[:8]) + `"`, err
 	})
 	return func(c *fiber.Ctx) error {
+		if err := noParameters(c); err != nil {
+			return err
+		}
 		tag, err := tagged()
 		if err != nil {
 			return err
