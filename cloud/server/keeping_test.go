@@ -82,7 +82,7 @@ func TestARunningCloudBacksItselfUpAndComesBack(t *testing.T) {
 	c, stop := startCloud(t, dir, func(cfg *server.Config) {
 		cfg.Backup.Directory, cfg.Backup.PointsPerSecond, cfg.Broker.Password = backups, 0, "a password"
 	})
-	c.until("/api/v1/site", "Madrid")
+	c.until("/api/v1/devices", "sp_f1.g0")
 	a := askBackup(t, c.mqtt)
 	a.until("it is set up", func(s duty.Status) bool { return s.Enabled && s.NextBackup != nil })
 	if answer, err := a.once("command/backup/backups", "create"); err != nil || answer.Problem != nil {
@@ -124,7 +124,6 @@ func TestARunningCloudBacksItselfUpAndComesBack(t *testing.T) {
 	}
 	c, stop = startCloud(t, again, func(*server.Config) {})
 	defer stop()
-	c.until("/api/v1/site", "Madrid")
 	c.until("/api/v1/devices", "sp_f1.g0")
 	if got := c.get("/api/v1/devices"); got != places {
 		t.Errorf("the places are %s, were %s", got, places)
