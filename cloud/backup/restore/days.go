@@ -152,8 +152,12 @@ func (p *plan) short(ctx context.Context) (list []form.Day, err error) {
 		for _, part := range d.Parts {
 			name := d.Database + "/" + part.Measurement
 			if counts[name] == nil {
-				if counts[name], err = export.Survey(ctx, p.Influx, d.Database, export.Measurement{Name: part.Measurement}, endOfTime); err != nil {
+				counts[name], err = export.Survey(ctx, p.Influx, d.Database, export.Measurement{Name: part.Measurement}, endOfTime)
+				if err != nil && !isMissing(err) {
 					return nil, err
+				}
+				if counts[name] == nil {
+					counts[name] = map[form.Date]int64{}
 				}
 			}
 			if counts[name][d.Date] < part.Values {

@@ -109,11 +109,7 @@ func (p *plan) emptyDatabases(ctx context.Context) error {
 			full = true
 			return nil
 		})
-		missing, ok := errors.AsType[interface {
-			error
-			DatabaseMissing() bool
-		}](err)
-		if err != nil && (!ok || !missing.DatabaseMissing()) {
+		if err != nil && !isMissing(err) {
 			return err
 		}
 		if full {
@@ -292,4 +288,13 @@ func (p *plan) unsealed(ctx context.Context, s form.State) ([]byte, error) {
 	}
 	defer done()
 	return io.ReadAll(io.LimitReader(r, maxSecret))
+}
+
+// isMissing tells a database that is not there.
+func isMissing(err error) bool {
+	missing, ok := errors.AsType[interface {
+		error
+		DatabaseMissing() bool
+	}](err)
+	return ok && missing.DatabaseMissing()
 }
