@@ -149,7 +149,7 @@ func (s *site) backups(dir string, change ...func(*backup.Config, *backup.Option
 	feed := ledger.NewFeed(s.micros)
 	feed.Now = func() device.Micros { return device.MicrosOf(s.now) }
 	cfg, o := backup.DefaultConfig(), backup.Options{
-		Store: d, Influx: s.influx, Feed: feed, States: backup.Stopped{Data: s.data}, Data: s.data, Site: func(context.Context) (contract.Site, error) { return house, nil }, Version: "test", Log: discard,
+		Store: d, Influx: s.influx, Feed: feed, States: backup.Stopped{Data: s.data}, Data: s.data, Site: siteFor(house), Version: "test", Log: discard,
 		Now: func() time.Time { return s.now },
 	}
 	cfg.PointsPerSecond = 0
@@ -194,7 +194,7 @@ func points(t *testing.T, db *influx.Client) map[string]string {
 	return all
 }
 
-func shelfOf(t *testing.T, dir string) shelf.Shelf {
+func shelfOf(t testing.TB, dir string) shelf.Shelf {
 	t.Helper()
 	d, err := store.OpenDir(dir)
 	if err != nil {
@@ -403,4 +403,8 @@ func spoilNewest(t *testing.T, dir string) error {
 	}
 	text[len(text)/2] ^= 1
 	return os.WriteFile(path, text, 0o600)
+}
+
+func siteFor(site contract.Site) func(context.Context) (contract.Site, error) {
+	return func(context.Context) (contract.Site, error) { return site, nil }
 }
