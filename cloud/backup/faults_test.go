@@ -398,3 +398,25 @@ func TestKillsOfBackupAndRestoreLoseNothing(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// dies is a store whose user dies when the marker is kept.
+type dies struct{ store.Store }
+
+var errDead = errors.New("dead")
+
+func (d dies) Put(ctx context.Context, name string, size int64, content io.Reader) error {
+	if err := d.Store.Put(ctx, name, size, content); err != nil || name != form.MarkerName {
+		return err
+	}
+	return errDead
+}
+
+func TestASiteThatDiesAsItBeginsAStoreKnowsItAgain(t *testing.T) {
+	s := newSite(t)
+	dir := filepath.Join(t.TempDir(), "store")
+	_, err := s.backups(dir, func(_ *backup.Config, o *backup.Options) { o.Store = dies{o.Store} }).Run(t.Context(), false)
+	if !errors.Is(err, errDead) {
+		t.Fatalf("got %v", err)
+	}
+	s.run(s.backups(dir), false)
+}
