@@ -261,6 +261,10 @@ func (r *run) lookBack(ctx context.Context, entries []form.Entry, full bool) {
 		for _, d := range before.Days {
 			r.known[d.Key()] = d
 		}
+		if before.Line != r.manifest.Line {
+			r.Log.WarnContext(ctx, "the newest backup is of another life of this site, so every day is read: it was restored since, or two clouds use one store",
+				slog.String("backup", before.ID))
+		}
 		if !full && before.Line == r.manifest.Line {
 			r.basis, r.manifest.Basis, r.manifest.Surveyed = before, before.ID, before.Surveyed
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -112,8 +113,13 @@ func TestTheStoreOfAnotherSiteIsLeftAlone(t *testing.T) {
 	if _, err := again.Adopt(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	var said bytes.Buffer
+	again.Log = slog.New(slog.NewTextHandler(&said, nil))
 	if m := mine.run(again, false); m.Basis != "" || m.Sequence != 2 {
 		t.Errorf("what others may have changed is built upon: %+v", m)
+	}
+	if !strings.Contains(said.String(), "two clouds use one store") {
+		t.Errorf("the log has nothing of it: %s", said.String())
 	}
 	// Nor does a site take another's files.
 	other.run(other.backups(filepath.Join(t.TempDir(), "its own")), false)
