@@ -13,6 +13,7 @@ import (
 	"github.com/wattline/wattline/shared/contract"
 	"github.com/wattline/wattline/shared/device"
 	"github.com/wattline/wattline/shared/hook"
+	"github.com/wattline/wattline/shared/hook/scan"
 	"github.com/wattline/wattline/shared/senml"
 )
 
@@ -164,13 +165,17 @@ func TestRandomMessagesAreReadTheSameBothWays(t *testing.T) {
 
 func TestADecoderTakesBoundedMemory(t *testing.T) {
 	var d hook.Decoder
-	for i := range 40_000 {
-		m := data(fmt.Sprintf(`{"data":[{"n":"sp_g%d/x%d","t":1593599018,"v":1},{"n":"sp_g1/power","t":1593599018,"v":1}]}`, i, i))
-		if got, err := d.Decode(m, now); err != nil || len(got.Readings) != 2 {
+	const at = 64 // a message
+	for i := 0; i < 3*scan.MaxHeads; i += at {
+		text := `{"data":[{"n":"sp_g1/power","t":1593599018,"v":1}`
+		for name := range at {
+			text += fmt.Sprintf(`,{"n":"sp_g%d/x%d","t":1593599018,"v":1}`, i, name)
+		}
+		if got, err := d.Decode(data(text+"]}"), now); err != nil || len(got.Readings) != at+1 {
 			t.Fatalf("%+v, %v", got, err)
 		}
 	}
-	if got, want := d.Learned(), 2*16_384+1; got > want {
+	if got, want := d.Learned(), 2*scan.MaxHeads+1; got > want {
 		t.Errorf("%d names are remembered, at most %d should be", got, want)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	influxdata "github.com/wattline/wattline/cloud/hooks/influx_data"
 	"github.com/wattline/wattline/shared/bus"
 	"github.com/wattline/wattline/shared/device"
+	"github.com/wattline/wattline/shared/hook/scan"
 )
 
 var reader = influxdata.New(influxdata.Options{Now: func() device.Micros { return 1_800_000_000_000_000 }}, quiet)
@@ -119,11 +120,16 @@ func TestRandomPacksAreReadTheSameBothWays(t *testing.T) {
 func TestManyNamesTakeBoundedMemory(t *testing.T) {
 	h := influxdata.New(influxdata.Options{Store: discard{}, Ledger: discard{}}, quiet)
 	var payload []byte
-	for i := range 40_000 {
-		payload = fmt.Appendf(payload[:0], `{"data":[{"n":"sp_g%d/x%d","t":1593599018,"v":1},{"n":"sp_g1/power","t":1593599018,"v":1}]}`, i%999_999, i)
+	const at = 64 // a message
+	for i := 0; i < 3*scan.MaxHeads; i += at {
+		payload = append(payload[:0], `{"data":[{"n":"sp_g1/power","t":1593599018,"v":1}`...)
+		for name := range at {
+			payload = fmt.Appendf(payload, `,{"n":"sp_g%d/x%d","t":1593599018,"v":1}`, i, name)
+		}
+		payload = append(payload, "]}"...)
 		h.Handle(t.Context(), []bus.Message{{Topic: "data/s/influx_data/sp", Payload: payload}}, discard{}.send)
 	}
-	if got, want := influxdata.Heads(h), 2*16_384+1; got > want {
+	if got, want := influxdata.Heads(h), 2*scan.MaxHeads+1; got > want {
 		t.Errorf("%d names are remembered, at most %d should be", got, want)
 	}
 }

@@ -2,10 +2,12 @@ package scan
 
 import "github.com/wattline/wattline/shared/senml"
 
-const (
-	maxHeads   = 16_384 // of one generation
-	maxHeadKey = 320    // bytes of name and unit
-)
+// MaxHeads is how many names and units are remembered in one of the two
+// generations: those of ten thousand plugs, of which all are heard in turn. A head
+// takes some 300 bytes, with its key.
+const MaxHeads = 65_536
+
+const maxHeadKey = 320 // bytes of name and unit
 
 // heads are what names and units have become. When young is full it becomes old
 // and what is still in use moves back: bounded, and a stranger who sends a new
@@ -32,7 +34,7 @@ func (h *heads[H]) of(base, name, unit []byte) *H {
 			return nil
 		}
 	}
-	if len(h.young) >= maxHeads {
+	if len(h.young) >= MaxHeads {
 		h.old, h.young = h.young, make(map[string]*H)
 	}
 	h.young[string(h.key)] = head
