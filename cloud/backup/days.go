@@ -215,7 +215,14 @@ func (r *run) basisDays(database, group string) map[form.Date]form.Day {
 func (r *run) survey(ctx context.Context, database string, measurements []export.Measurement, before map[form.Date]form.Day, until time.Time, days map[form.Date]bool) error {
 	now := make(map[form.Date]map[string]int64)
 	for _, m := range measurements {
-		counts, err := export.Survey(ctx, r.Influx, database, m, until)
+		first, some, err := export.First(ctx, r.Influx, database, m)
+		if err != nil {
+			return err
+		}
+		if !some {
+			continue
+		}
+		counts, err := export.Survey(ctx, r.Influx, database, m.Name, first, until)
 		if err != nil {
 			return err
 		}

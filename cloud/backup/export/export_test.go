@@ -113,10 +113,13 @@ func TestADayEndsBeforeTheNext(t *testing.T) {
 	if err != nil || len(parts) != 1 || parts[0].Points != 2 || parts[0].From != from.UnixNano() || parts[0].To != to.UnixNano()-1 {
 		t.Errorf("%v, %+v", err, parts)
 	}
-	days, err := export.Survey(t.Context(), c, name, m[0], to.AddDate(0, 0, 5))
+	days, err := export.Survey(t.Context(), c, name, m[0].Name, from.AddDate(0, 0, -30), to.AddDate(0, 0, 5))
 	want := map[form.Date]int64{"2026-11-23": 1, "2026-11-24": 2, "2026-11-25": 1}
 	if diff := cmp.Diff(want, days); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)
+	}
+	if first, ok, err := export.First(t.Context(), c, name, m[0]); err != nil || !ok || !first.Equal(from.Add(-1)) {
+		t.Errorf("the first is %v, %t, %v", first, ok, err)
 	}
 }
 

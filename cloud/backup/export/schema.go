@@ -91,12 +91,29 @@ func Schema(ctx context.Context, db Querier, database string) ([]Measurement, er
 	return list, nil
 }
 
-// Survey counts the values of a measurement, of all its fields, on each day that
-// has some.
-func Survey(ctx context.Context, db Querier, database string, m Measurement, until time.Time) (map[form.Date]int64, error) {
+// surveyStep is how much is counted by one query, so that InfluxDB answers in time
+// however long the history is.
+const surveyStep = 7 * 24 * time.Hour
+
+// Survey counts the values of a measurement, of all its fields, on each day from
+// that of one time until another that has some.
+func Survey(ctx context.Context, db Querier, database, measurement string, from, until time.Time) (map[form.Date]int64, error) {
 	days := make(map[form.Date]int64)
-	q := fmt.Sprintf("SELECT count(*::field) FROM %s WHERE time >= 0 AND time < %d GROUP BY time(1d) fill(none)", influxql.Ident(m.Name), until.UnixNano())
-	err := db.Query(ctx, database, q, func(_ string, _ map[string]string, columns []string, rows [][]any) error {
+	for at := from.UTC().Truncate(24 * time.Hour); at.Before(until); at = at.Add(surveyStep) {
+		end := at.Add(surveyStep)
+		if end.After(until) {
+			end = until
+		}
+		if err := count(ctx, db, database, measurement, at, end, days); err != nil {
+			return nil, fmt.Errorf("count the days of %s in %s: %w", measurement, database, err)
+		}
+	}
+	return days, nil
+}
+
+func count(ctx context.Context, db Querier, database, measurement string, from, until time.Time, days map[form.Date]int64) error {
+	q := fmt.Sprintf("SELECT count(*::field) FROM %s WHERE time >= %d AND time < %d GROUP BY time(1d) fill(none)", influxql.Ident(measurement), from.UnixNano(), until.UnixNano())
+	return db.Query(ctx, database, q, func(_ string, _ map[string]string, columns []string, rows [][]any) error {
 		for _, row := range rows {
 			at, err := whole(row[0])
 			if err != nil {
@@ -117,10 +134,25 @@ func Survey(ctx context.Context, db Querier, database string, m Measurement, unt
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("count the days of %s in %s: %w", m.Name, database, err)
+}
+
+// First is the time of the first point of a measurement; ok is false where it has
+// none.
+func First(ctx context.Context, db Querier, database string, m Measurement) (first time.Time, ok bool, err error) {
+	for _, f := range m.Fields {
+		q := fmt.Sprintf("SELECT first(%s) FROM %s", influxql.Ident(f.Key), influxql.Ident(m.Name))
+		err := db.Query(ctx, database, q, func(_ string, _ map[string]string, _ []string, rows [][]any) error {
+			at, err := whole(rows[0][0])
+			if t := time.Unix(0, at); err == nil && (!ok || t.Before(first)) {
+				first, ok = t, true
+			}
+			return err
+		})
+		if err != nil {
+			return first, false, fmt.Errorf("find the first of %s in %s: %w", m.Name, database, err)
+		}
 	}
-	return days, nil
+	return first, ok, nil
 }
 
 // firstColumn gives the first column of an answer.

@@ -148,11 +148,24 @@ func (p *plan) recount(ctx context.Context) error {
 // short lists the days of which InfluxDB has less than the backup.
 func (p *plan) short(ctx context.Context) (list []form.Day, err error) {
 	counts := make(map[string]map[form.Date]int64) // by database and measurement
+	var first, last time.Time
+	for _, d := range p.days {
+		from, to, err := d.Date.Bounds()
+		if err != nil {
+			return nil, err
+		}
+		if first.IsZero() || from.Before(first) {
+			first = from
+		}
+		if to.After(last) {
+			last = to
+		}
+	}
 	for _, d := range p.days {
 		for _, part := range d.Parts {
 			name := d.Database + "/" + part.Measurement
 			if counts[name] == nil {
-				counts[name], err = export.Survey(ctx, p.Influx, d.Database, export.Measurement{Name: part.Measurement}, endOfTime)
+				counts[name], err = export.Survey(ctx, p.Influx, d.Database, part.Measurement, first, last)
 				if err != nil && !isMissing(err) {
 					return nil, err
 				}
@@ -168,6 +181,3 @@ func (p *plan) short(ctx context.Context) (list []form.Day, err error) {
 	}
 	return list, nil
 }
-
-// endOfTime is after every point that InfluxDB has.
-var endOfTime = time.Unix(0, 1<<63-1).Add(-24 * time.Hour)
