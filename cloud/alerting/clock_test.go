@@ -66,7 +66,6 @@ func (d *day) set(off time.Duration) {
 	by := off - d.off
 	d.off, d.now = off, d.now.Add(by)
 	d.role.Set(by)
-	d.role.Tick(d.t.Context()) // before anything is heard
 }
 
 // heard are the lines of an ear, with the true time since the beginning.

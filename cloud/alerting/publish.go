@@ -191,7 +191,7 @@ func (a *Alerting) stale(m bus.Message) bool {
 		return false
 	}
 	rule, subject, _ := strings.Cut(m.Topic[len(alertsPrefix):], "/")
-	if len(m.Payload) > 0 && !a.engine.Fires(rule, subject) {
+	if len(m.Payload) > 0 && !a.engine.Fires(rule, subject) && !a.endUnwritten(m.Topic) {
 		a.put(m.Topic, nil)
 	}
 	return true // what fires is published anew on each connection, whatever was kept

@@ -54,6 +54,7 @@ func (a *Alerting) hear(m bus.Message) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.micros()
+	a.watchClock(now)
 	if a.stale(m) {
 		return
 	}
@@ -198,6 +199,7 @@ func (a *Alerting) ask(ctx context.Context, asker *bus.Asker) {
 		backups := questions.AskBackup(ctx, asker)
 		a.mu.Lock()
 		now := a.micros()
+		a.watchClock(now)
 		a.judge(a.signals.Take(answers, now), now)
 		a.judge(a.signals.TakeBackup(backups, now), now)
 		if percent, err := used(a.data); err == nil {

@@ -38,3 +38,9 @@ func (a *Alerting) written() []contract.Alert {
 	}
 	return all
 }
+
+// endUnwritten reports whether the alert of a topic is over and the disk does not
+// have it yet. The caller holds the lock.
+func (a *Alerting) endUnwritten(topic string) bool {
+	return slices.ContainsFunc(a.unsaved, func(c engine.Change) bool { return c.Kind == engine.Ended && topicOf(c.Alert) == topic })
+}

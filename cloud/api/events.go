@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -49,7 +50,8 @@ func (s *Server) events(c *fiber.Ctx) error {
 	}
 	q := readQuery(c)
 	q.allow("floor", "type", "id", "kind", "last_event_id")
-	wants := s.eventFilter(q, callerOf(c), site)
+	who := callerOf(c)
+	wants := s.eventFilter(q, who, site)
 	if err := mistaken(q.mistakes); err != nil {
 		return err
 	}
@@ -81,7 +83,7 @@ func (s *Server) events(c *fiber.Ctx) error {
 	}
 	from, to := io.Pipe()
 	secret, shown := bearer(c)
-	s.work.Go(func() { s.tellEvents(f, to, secret, shown) })
+	s.work.Go(func() { s.tellEvents(f, to, who, secret, shown) })
 	c.Context().SetBodyStream(from, -1) // closes the pipe at its end, which ends tellEvents
 	return nil
 }
@@ -137,7 +139,7 @@ func (s *Server) floorOf(e contract.Event, site contract.Site) (floor int, known
 
 // tellEvents writes a stream until the client goes, is too slow, has no token any
 // more, or the server ends.
-func (s *Server) tellEvents(f Follower, to *io.PipeWriter, secret string, shown bool) {
+func (s *Server) tellEvents(f Follower, to *io.PipeWriter, who caller, secret string, shown bool) {
 	defer f.Close()
 	defer func() {
 		if p := recover(); p != nil {
@@ -163,12 +165,27 @@ func (s *Server) tellEvents(f Follower, to *io.PipeWriter, secret string, shown 
 			return
 		}
 		for _, e := range events {
-			writeEvent(&b, e)
+			writeEvent(&b, s.ownEvent(who, e))
 		}
 		if b.Len() == 0 && time.Since(told) >= heartbeat {
 			b.WriteString(":\n\n")
 		}
 	}
+}
+
+// ownEvent is an event with what the caller may see of it.
+func (s *Server) ownEvent(who caller, e contract.Event) contract.Event {
+	var data struct {
+		Topic string          `json:"topic"`
+		Alert json.RawMessage `json:"alert"`
+	}
+	if who.floors != nil && e.Kind == contract.EventAlert && json.Unmarshal(e.Data, &data) == nil {
+		data.Alert = s.ownCovers(who, data.Alert)
+		if cut, err := json.Marshal(data); err == nil {
+			e.Data = cut
+		}
+	}
+	return e
 }
 
 // stillHolds tells whether a token that has opened a stream still would.

@@ -138,7 +138,7 @@ func TestEventsKeepToWhatWasAskedForAndToTheFloors(t *testing.T) {
 	asked.until("event: current")
 	s.publish("alerts/site", json.RawMessage(`{"rule":"for all"}`), true)
 	s.publish("alerts/first", json.RawMessage(`{"device":"sp_g0"}`), true)
-	s.publish("alerts/second", json.RawMessage(`{"floor":2}`), true)
+	s.publish("alerts/second", json.RawMessage(`{"floor":2,"covers":["sp_f1.g9"]}`), true)
 	s.tell("sp_f1.g0", 71)
 	s.tell("sp_f1.g1", 72)
 	s.tell("sp_f2.w.r1.c1", 73)

@@ -22,7 +22,7 @@ func NewQueue(messages, bytes int) *Queue {
 
 // Put queues a message, or reports false when it does not fit. It never blocks.
 func (q *Queue) Put(m bus.Message) bool {
-	size := int64(len(m.Payload))
+	size := sizeOf(m)
 	if q.bytes.Add(size) > q.most {
 		q.bytes.Add(-size)
 		return false
@@ -41,4 +41,7 @@ func (q *Queue) Put(m bus.Message) bool {
 func (q *Queue) Next() <-chan bus.Message { return q.messages }
 
 // Took gives back the room of a message that was received from [Queue.Next].
-func (q *Queue) Took(m bus.Message) { q.bytes.Add(-int64(len(m.Payload))) }
+func (q *Queue) Took(m bus.Message) { q.bytes.Add(-sizeOf(m)) }
+
+// sizeOf counts the topic too: many messages of little are much.
+func sizeOf(m bus.Message) int64 { return int64(len(m.Topic) + len(m.Payload)) }

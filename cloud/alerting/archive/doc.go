@@ -6,6 +6,6 @@
 //
 // A file that cannot be read is moved aside with a clear message, and a new one
 // begun: alerting without its past is better than none. An entry that is damaged is
-// left out, and the log says so. What has ended and who did what are kept for 400
-// days, and 200,000 of each at most.
+// left out, and the log says so. What has ended is kept until 400
+// days after it began, who did what for as long, and 200,000 of each at most.
 package archive

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -25,6 +26,7 @@ func (d *Desk) mend(w *window) error {
 			if err := q.state.Delete(flightKey); err != nil {
 				return err
 			}
+			tx.OnCommit(w.landedNowhere)
 		}
 		var keys [][]byte
 		_ = q.items.ForEach(func(k, text []byte) error {
@@ -44,6 +46,13 @@ func (d *Desk) mend(w *window) error {
 		}
 		return nil
 	})
+}
+
+// landedNowhere forgets how the attempts went for a message that there is no more.
+func (w *window) landedNowhere() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tries, w.next, w.failing, w.fault, w.flying = 0, time.Time{}, time.Time{}, "", false
 }
 
 // setAside keeps the last of what could not be read for who wants to look at it,

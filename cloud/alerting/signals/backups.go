@@ -27,7 +27,7 @@ type Backups struct {
 }
 
 // AskBackup asks how backups go and waits for the answer for 3 s. It gives nil where
-// that is not known and where no backups are set up.
+// that is not known. Where no backups are set up, none is late.
 func (q *Questions) AskBackup(ctx context.Context, asker Asker) *Backups {
 	if !q.up() || time.Now().Before(q.backupDue) {
 		return nil
@@ -62,8 +62,11 @@ func askBackup(ctx context.Context, asker Asker) (*Backups, error) {
 
 		Enabled bool `json:"enabled"`
 	}](said.Content)
-	if err != nil || !status.Enabled {
+	if err != nil {
 		return nil, err
+	}
+	if !status.Enabled {
+		return &Backups{}, nil
 	}
 	return &status.Backups, nil
 }

@@ -17,7 +17,7 @@ func TestTheAgeOfBackupsIsAsked(t *testing.T) {
 		want   map[string]float64
 	}{
 		"there are some":   {`{"content": {"enabled": true, "age_hours": 37.5, "verified_age_hours": 250}}`, map[string]float64{"site.backup_age": 37.5, "site.backup_verified_age": 250}},
-		"none are set up":  {`{"content": {"enabled": false, "age_hours": 0, "verified_age_hours": 0}}`, map[string]float64{}},
+		"none are set up":  {`{"content": {"enabled": false, "age_hours": 7, "verified_age_hours": 7}}`, map[string]float64{"site.backup_age": 0, "site.backup_verified_age": 0}},
 		"a problem":        {`{"problem": {"kind": "not_now", "detail": "no"}}`, map[string]float64{}},
 		"no answer at all": {`[]`, map[string]float64{}},
 	} {

@@ -29,8 +29,7 @@ type house struct {
 	connection int
 	here       device.Micros // when the site was first heard on this connection; 0: not yet
 	swept      bool
-	known      device.Micros // when the site was first heard at all; 0: not yet
-	whole      bool          // all of it must have been heard since
+	whole      bool // all of it must have been heard once
 	changed    bool
 }
 
@@ -134,9 +133,10 @@ func (h *house) sweep(now device.Micros) (gone []string) {
 	return gone
 }
 
-// settled notes when the registry has had time to tell all for the first time.
+// settled notes when the registry has had time to tell all for the first time, on
+// one connection; call it while there is one.
 func (h *house) settled(now device.Micros) {
-	if h.whole || h.known == 0 || now-h.known < micros(settle) {
+	if h.whole || h.here == 0 || now-h.here < micros(settle) {
 		return
 	}
 	h.whole, h.changed = true, true
@@ -155,9 +155,6 @@ func (h *house) hearSite(payload []byte, now device.Micros) error {
 	}
 	if h.here == 0 {
 		h.here = now
-	}
-	if h.known == 0 {
-		h.known = now
 	}
 	site.Revision = 0 // what alerts do not depend on is no change
 	h.changed = h.changed || site != h.site

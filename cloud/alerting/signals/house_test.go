@@ -40,6 +40,26 @@ func TestWhatWasDeletedWhileAwayIsGone(t *testing.T) {
 	want(t, st.pass(30), "gateway.online", "edge-f2", nil)
 }
 
+func TestAHouseIsWholeWhenOneConnectionHadTimeToTellIt(t *testing.T) {
+	st := newStage(t)
+	st.pass(20)
+	st.s.Disconnected()
+	st.pass(40)
+	if st.s.House().Whole() {
+		t.Error("whole although the connection was lost before all can have come")
+	}
+	st.s.Connected(st.now)
+	st.pass(40)
+	if st.s.House().Whole() {
+		t.Error("whole although nothing was heard on this connection")
+	}
+	st.hear(bus.SiteTopic, contract.Site{Name: "Head office", DefaultFloor: 1, TimeZone: "Europe/Vienna"}, true)
+	st.pass(31)
+	if !st.s.House().Whole() {
+		t.Error("not whole although all was heard")
+	}
+}
+
 func TestHouse(t *testing.T) {
 	st := newStage(t)
 	house := st.s.House()

@@ -151,10 +151,10 @@ func limitOf(topic string) int {
 // Tick lets time pass; call it every second.
 func (s *Signals) Tick(now device.Micros) []engine.Sample {
 	s.begin(now)
-	s.house.settled(now)
 	if !s.up {
 		return nil
 	}
+	s.house.settled(now)
 	for _, name := range s.house.sweep(now) {
 		s.forget(name)
 	}
@@ -197,7 +197,7 @@ func (s *Signals) move(to func(device.Micros) device.Micros) {
 			}
 		}
 	}
-	move(&s.connected, &s.due, &s.house.here, &s.house.known)
+	move(&s.connected, &s.due, &s.house.here)
 	for _, g := range s.gateways {
 		move(&g.heard, &g.beat, &g.feeding, &g.data)
 	}
